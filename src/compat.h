@@ -1,0 +1,69 @@
+/*
+ * compat.h
+ *	  Every dependency on PG_VERSION_NUM of the extension stands in this file.
+ *
+ * PostgreSQL 15 is what the tests run on; the branches for 16 to 18 follow
+ * the signatures of those releases' headers.
+ */
+#ifndef RECSYS_COMPAT_H
+#define RECSYS_COMPAT_H
+
+#include "postgres.h"
+#include "replication/slot.h"
+#include "storage/proc.h"
+
+#if PG_VERSION_NUM < 150000
+#error "recsys needs PostgreSQL 15 or later"
+#endif
+
+/* ReplicationSlotCreate() gained failover and synced in 17. */
+#if PG_VERSION_NUM >= 170000
+#define compat_slot_create(name, persistency) \
+	ReplicationSlotCreate((name), true, (persistency), false, false, false)
+#else
+#define compat_slot_create(name, persistency) \
+	ReplicationSlotCreate((name), true, (persistency), false)
+#endif
+
+/* ReplicationSlotAcquire() gained error_if_invalid in 18. */
+#if PG_VERSION_NUM >= 180000
+#define compat_slot_acquire(name) ReplicationSlotAcquire((name), true, true)
+#else
+#define compat_slot_acquire(name) ReplicationSlotAcquire((name), true)
+#endif
+
+/* Reorder buffer tuples became plain HeapTuples in 17. */
+#if PG_VERSION_NUM >= 170000
+#define compat_change_tuple(tp) (tp)
+#else
+#define compat_change_tuple(tp) ((tp) ? &(tp)->tuple : NULL)
+#endif
+
+/* A slot whose WAL is gone: which field says so moved twice. */
+#if PG_VERSION_NUM >= 160000
+#define compat_slot_invalidated(slot) \
+	((slot)->data.invalidated != RS_INVAL_NONE)
+#else
+#define compat_slot_invalidated(slot) \
+	((slot)->data.invalidated_at != InvalidXLogRecPtr || \
+	 (slot)->data.restart_lsn == InvalidXLogRecPtr)
+#endif
+
+/* LogLogicalMessage() gained flush in 17; callers here flush themselves. */
+#if PG_VERSION_NUM >= 170000
+#define compat_log_message(prefix, data, len, transactional) \
+	LogLogicalMessage((prefix), (data), (len), (transactional), false)
+#else
+#define compat_log_message(prefix, data, len, transactional) \
+	LogLogicalMessage((prefix), (data), (len), (transactional))
+#endif
+
+/* Ownership checks by class of object became one function in 16. */
+#if PG_VERSION_NUM >= 160000
+#define compat_class_ownercheck(relid, role) \
+	object_ownercheck(RelationRelationId, (relid), (role))
+#else
+#define compat_class_ownercheck(relid, role) pg_class_ownercheck((relid), (role))
+#endif
+
+#endif							/* RECSYS_COMPAT_H */

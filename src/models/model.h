@@ -1,0 +1,133 @@
+/*
+ * model.h
+ *	  The one interface between models and the rest.  An algorithm is a file
+ *	  that fills in one ModelAlgorithm; models/registry.c lists them.
+ *
+ * Two sides use it.  The stream worker feeds changes of profiles to a running
+ * model and has it publish; backends ask for answers, from tables alone, under
+ * the caller's snapshot.
+ */
+#ifndef RECSYS_MODEL_H
+#define RECSYS_MODEL_H
+
+#include "postgres.h"
+#include "catalog/catalog.h"
+
+/* ------------------------------------------------------------ parameters */
+
+typedef enum ParamType
+{
+	PARAM_INT,
+	PARAM_FLOAT,
+	PARAM_BOOL
+} ParamType;
+
+typedef struct ParamSpec
+{
+	const char *name;
+	ParamType	type;
+	double		min,
+				max,
+				boot;			/* default */
+} ParamSpec;
+
+/* Checked and completed by params_complete() at create_model/alter_model. */
+extern Jsonb *params_complete(const char *algorithm, const ParamSpec *specs,
+							  Jsonb *given, Jsonb *base);
+extern double params_get(const Jsonb *params, const char *name);
+
+/* --------------------------------------------------------------- serving */
+
+/* A user's interactions: unique items, in no special order. */
+typedef struct History
+{
+	int32		n;
+	int32	   *items;			/* item numbers */
+	double	   *weights;		/* r(u,i), decayed to now */
+	int64	   *times;			/* TimestampTz, newest event of the item */
+} History;
+
+/* Candidate set: item number -> score, a hash that serve/ owns. */
+typedef struct Candidates Candidates;
+extern void candidates_add(Candidates *c, int32 item, double score);	/* sums */
+
+typedef struct ServeContext
+{
+	const RecsysSource *source;
+	const RecsysModel *model;
+	Snapshot	snapshot;		/* the caller's */
+} ServeContext;
+
+typedef struct ScoredItem
+{
+	int32		item;
+	double		score;
+} ScoredItem;
+
+/* --------------------------------------------------------- stream worker */
+
+struct Stream;					/* stream/stream.h */
+
+/* One change of r(u,i), before it is stored in the profile. */
+typedef struct ProfileChange
+{
+	int32		user;
+	int32		item;
+	double		before;			/* 0 if the item was not in the history */
+	double		after;			/* 0 if it leaves it */
+	int			appears;		/* +1 enters the history, -1 leaves it, 0 stays */
+	/* the user's history without "item" */
+	int32		n;
+	const int32 *items;
+	const double *weights;
+} ProfileChange;
+
+typedef struct ModelAlgorithm
+{
+	const char *name;
+	const ParamSpec *params;	/* ends with name == NULL */
+
+	/* catalogue: CREATE/DROP statements of the model's own tables */
+	char	   *(*create_sql) (const RecsysSource *source, const char *model);
+	char	   *(*drop_sql) (const RecsysSource *source, const char *model);
+	/* "SELECT item_id, similar_item_id, score" in item keys, or NULL */
+	char	   *(*similarity_sql) (const RecsysSource *source, const char *model);
+
+	/* event columns needed beyond user, item, type, value and time: List of
+	 * char *, NIL for none */
+	List	   *(*columns) (const RecsysModel *model);
+
+	/* stream worker; state is what open() returned, NULL callbacks are
+	 * skipped */
+	void	   *(*open) (struct Stream *stream, const RecsysModel *model);
+	void		(*close) (void *state);
+	/* build from the profiles; called with everything flushed */
+	void		(*build) (void *state);
+	void		(*change) (void *state, const ProfileChange *change);
+	/* overwrite the derived rows that moved by more than the tolerance; in a
+	 * transaction of the worker's.  False: more is left to do soon. */
+	bool		(*publish) (void *state, bool all);
+	/* after a flush wrote the items: inside the flush's transaction */
+	void		(*flush) (void *state);
+	void		(*forget_item) (void *state, int32 item);
+	void		(*reset) (void *state);			/* TRUNCATE */
+	/* forward decay moved its landmark: every stored r times factor */
+	void		(*rescale) (void *state, double factor);
+	Size		(*memory) (void *state);
+
+	/* serving, in backends */
+	void		(*recommend) (ServeContext *cx, const History *history, Candidates *out);
+	/* up to k best, best first; returns how many */
+	int			(*similar_items) (ServeContext *cx, int32 item, int k, ScoredItem *out);
+	/* NaN = no prediction */
+	double		(*predict) (ServeContext *cx, const History *history, int32 item);
+	/* contributions[h] of history->items[h] to the score that recommend()
+	 * gives to item */
+	void		(*explain) (ServeContext *cx, const History *history, int32 item,
+							double *contributions);
+} ModelAlgorithm;
+
+/* Error with the list of algorithms if unknown. */
+extern const ModelAlgorithm *model_algorithm(const char *name);
+
+#endif							/* RECSYS_MODEL_H */

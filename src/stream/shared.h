@@ -1,0 +1,151 @@
+/*
+ * shared.h
+ *	  What backends, launcher and stream workers know of each other: one
+ *	  fixed array in shared memory with an entry per source.
+ *
+ * Locking: shared->lock (an LWLock) guards the allocation of entries and the
+ * fields marked (L).  Fields marked (S) are guarded by the entry's spinlock
+ * and are written by the entry's stream worker (requests: by anyone).
+ */
+#ifndef RECSYS_SHARED_H
+#define RECSYS_SHARED_H
+
+#include "postgres.h"
+#include "access/xlogdefs.h"
+#include "catalog/pg_type_d.h"
+#include "datatype/timestamp.h"
+#include "port/atomics.h"
+#include "storage/condition_variable.h"
+#include "storage/latch.h"
+#include "storage/lwlock.h"
+#include "storage/spin.h"
+
+#define RECSYS_ERROR_LEN 512
+
+typedef enum SourceState
+{
+	SOURCE_CREATING,			/* no slot yet */
+	SOURCE_BACKFILLING,
+	SOURCE_BUILDING,			/* derived structures after a start */
+	SOURCE_STREAMING,
+	SOURCE_PAUSED,
+	SOURCE_STOPPED,				/* no worker runs */
+	SOURCE_RESYNCING
+} SourceState;
+
+/* Steps at which a test can have the worker killed, see shared_inject(). */
+typedef enum InjectionStep
+{
+	INJECT_SLOT_CREATE,			/* slot exists, not persistent */
+	INJECT_SLOT_PERSIST,		/* slot persistent, backfill not committed */
+	INJECT_BACKFILL,			/* once per 1,000 rows */
+	INJECT_APPLY,				/* once per transaction applied in memory */
+	INJECT_PUBLISH,				/* before the commit of a publish */
+	INJECT_FLUSH,				/* before the commit of a flush */
+	INJECT_CONFIRM,				/* after that commit, before the slot moves */
+	INJECT_RESYNC,				/* before the commit of a resync */
+	INJECT_NSTEPS
+} InjectionStep;
+
+typedef struct SourceShared
+{
+	/* identity, (L) */
+	bool		in_use;
+	Oid			dboid;
+	int32		source_id;
+	NameData	name;
+	Oid			events;			/* registered table, for the wake-up test */
+	bool		wanted;			/* exists and is not paused */
+	pid_t		pid;			/* of the running worker, or 0 */
+	Latch	   *latch;			/* of the running worker, or NULL */
+	TimestampTz start_after;	/* backoff: not before */
+	int			failures;		/* in a row */
+
+	slock_t		mutex;
+	/* (S) */
+	SourceState state;
+	char		phase[32];		/* of progress: "backfill", "pairs", ... */
+	int64		progress_done;
+	int64		progress_total; /* 0 = nothing in progress */
+	TimestampTz phase_started;
+	XLogRecPtr	read_lsn;		/* decoded up to here */
+	XLogRecPtr	applied_lsn;	/* in the worker's memory */
+	XLogRecPtr	flushed_lsn;	/* in the tables, and confirmed */
+	XLogRecPtr	published_lsn;	/* everything up to here is published within
+								 * the tolerance */
+	XLogRecPtr	request_lsn;	/* flush and publish once applied >= this */
+	int64		events_applied;	/* since the worker's start */
+	double		events_rate;	/* per second, smoothed */
+	TimestampTz rate_at;
+	TimestampTz commit_time;	/* of the newest transaction applied */
+	int64		rejected;		/* totals, from the state row on */
+	int64		unmatched;
+	Size		memory;
+	bool		models_dirty;	/* a commit changed recsys.model or source */
+	int			resync_wanted;	/* requests by resync(); served = resync_done */
+	int			resync_done;
+	char		last_error[RECSYS_ERROR_LEN];
+	TimestampTz last_error_at;
+
+	ConditionVariable changed;	/* broadcast when flushed/published/state move */
+	pg_atomic_uint64 commit_lsn;	/* newest commit that touched the events */
+	pg_atomic_uint32 inject[INJECT_NSTEPS];	/* kill at the n-th pass; 0 = off */
+} SourceShared;
+
+/* (dboid, source_id) -> entry, or NULL.  Entries never move. */
+extern SourceShared *shared_find(Oid dboid, int32 source_id);
+extern SourceShared *shared_entry(int index);	/* 0 .. recsys_max_sources-1 */
+
+extern void shared_request(void);	/* from shmem_request_hook */
+extern void shared_startup(void);	/* from shmem_startup_hook */
+
+/* --- used by the stream worker ------------------------------------------ */
+extern void shared_attach(SourceShared *s);		/* sets pid, latch; on_exit too */
+extern void shared_set_state(SourceShared *s, SourceState state);
+extern void shared_progress(SourceShared *s, const char *phase, int64 done, int64 total);
+extern void shared_report_error(SourceShared *s, const char *message);
+
+/* Kills this process with SIGKILL if a test asked for it at this step. */
+extern void shared_inject(SourceShared *s, InjectionStep step);
+
+/* --- used by backends ---------------------------------------------------- */
+
+/*
+ * Ask that the launcher looks at this database's sources again (new, dropped,
+ * paused, resumed, changed models), after the current transaction commits.
+ * Harmless on abort.
+ */
+extern void shared_notify_at_commit(void);
+
+/* --- processes ------------------------------------------------------------ */
+extern void launcher_register(void);		/* in _PG_init, preloaded */
+extern void wake_install_hooks(void);		/* in _PG_init, preloaded */
+extern PGDLLEXPORT void recsys_launcher_main(Datum arg);
+extern PGDLLEXPORT void recsys_scout_main(Datum arg);	/* per database */
+extern PGDLLEXPORT void recsys_stream_main(Datum arg);	/* arg: entry index */
+
+/* Bgworker slots that are free now (max_worker_processes minus used). */
+extern int	shared_free_workers(void);
+
+/* --- control messages in the WAL (stream/messages.c) ----------------------
+ * Prefix "recsys"; the payload starts with this header. */
+typedef enum MessageKind
+{
+	MESSAGE_WAIT = 'w',			/* wait_for, non-transactional, no data */
+	MESSAGE_FORGET_USER = 'u',	/* data: text of the key */
+	MESSAGE_FORGET_ITEM = 'i',
+	MESSAGE_ATTACH = 'a'		/* data: Oid of the attached leaf or subtree */
+} MessageKind;
+
+typedef struct MessageHeader
+{
+	Oid			dboid;
+	int32		source_id;
+	uint32		kind;			/* MessageKind */
+} MessageHeader;
+
+#define RECSYS_MESSAGE_PREFIX "recsys"
+extern XLogRecPtr message_send(int32 source_id, MessageKind kind,
+							   const void *data, Size len, bool transactional);
+
+#endif							/* RECSYS_SHARED_H */
