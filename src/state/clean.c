@@ -360,6 +360,7 @@ event_clean(EventMap *map, const Datum *values, const bool *isnull,
 			return REJECT_NULL_TYPE;
 		event->weight = weight_of_event(map, values[map->type]);
 	}
+	event->ignored = event->weight == 0;
 	if (map->value >= 0)
 	{
 		double		value;
@@ -374,7 +375,10 @@ event_clean(EventMap *map, const Datum *values, const bool *isnull,
 		else if (value < 0)
 			return REJECT_NEGATIVE_VALUE;
 		else
+		{
 			event->weight *= value;
+			event->ignored = event->weight == 0;
+		}
 	}
 
 	event->time = 0;

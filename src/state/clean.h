@@ -47,8 +47,9 @@ typedef struct Event
 {
 	KeyValue	user;
 	KeyValue	item;
-	double		weight;			/* implicit: contribution to r(u,i), may be 0;
-								 * explicit: the rating */
+	double		weight;			/* implicit: contribution to r(u,i); explicit:
+								 * the rating */
+	bool		ignored;		/* its type weighs 0: not in histories */
 	TimestampTz time;			/* 0 if the source maps no time column */
 } Event;
 

@@ -69,6 +69,7 @@ table_open_state(Oid nspid, const char *relname, const char *indexname,
 {
 	StateTable *t = palloc0(sizeof(StateTable));
 
+	t->context = CurrentMemoryContext;
 	t->rel = table_open(find_relation(nspid, relname), lockmode);
 	t->slot = table_slot_create(t->rel, NULL);
 	if (indexname)
@@ -116,7 +117,12 @@ table_get(StateTable *t, Snapshot snapshot, int nkeys, Datum *keys)
 					t->scan->numberOfKeys != nkeys))
 		end_scan(t);
 	if (t->scan == NULL)
+	{
+		MemoryContext old = MemoryContextSwitchTo(t->context);
+
 		t->scan = index_beginscan(t->rel, t->index, snapshot, nkeys, 0);
+		MemoryContextSwitchTo(old);
+	}
 	index_rescan(t->scan, t->keys, nkeys, NULL, 0);
 	return table_get_next(t);
 }
@@ -132,9 +138,11 @@ static void
 prepare_write(StateTable *t)
 {
 	RangeTblEntry *rte;
+	MemoryContext old;
 
 	if (t->result)
 		return;
+	old = MemoryContextSwitchTo(t->context);
 	t->estate = CreateExecutorState();
 	rte = makeNode(RangeTblEntry);
 	rte->rtekind = RTE_RELATION;
@@ -147,6 +155,7 @@ prepare_write(StateTable *t)
 	InitResultRelInfo(t->result, t->rel, 1, NULL, 0);
 	ExecOpenIndices(t->result, false);
 	t->newslot = table_slot_create(t->rel, NULL);
+	MemoryContextSwitchTo(old);
 }
 
 static void

@@ -19,6 +19,7 @@
 
 typedef struct StateTable
 {
+	MemoryContext context;		/* of everything below */
 	Relation	rel;
 	Relation	index;			/* the index probed by table_get() */
 	TupleTableSlot *slot;		/* of table_get() and scans */
