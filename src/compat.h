@@ -58,12 +58,34 @@
 	LogLogicalMessage((prefix), (data), (len), (transactional))
 #endif
 
+/* The top-level transaction of a reorder buffer transaction; 16 has a macro. */
+#if PG_VERSION_NUM >= 160000
+#define compat_top_transaction(txn) rbtxn_get_toptxn(txn)
+#else
+#define compat_top_transaction(txn) ((txn)->toptxn ? (txn)->toptxn : (txn))
+#endif
+
+/* When a transaction committed, as its commit record says. */
+#define compat_commit_time(txn) ((txn)->xact_time.commit_time)
+
 /* Ownership checks by class of object became one function in 16. */
 #if PG_VERSION_NUM >= 160000
 #define compat_class_ownercheck(relid, role) \
 	object_ownercheck(RelationRelationId, (relid), (role))
 #else
 #define compat_class_ownercheck(relid, role) pg_class_ownercheck((relid), (role))
+#endif
+
+/* So did those of other classes, and the checks of rights. */
+#if PG_VERSION_NUM >= 160000
+#define compat_database_ownercheck(dboid, role) \
+	object_ownercheck(DatabaseRelationId, (dboid), (role))
+#define compat_schema_usable(nspid, role) \
+	(object_aclcheck(NamespaceRelationId, (nspid), (role), ACL_USAGE) == ACLCHECK_OK)
+#else
+#define compat_database_ownercheck(dboid, role) pg_database_ownercheck((dboid), (role))
+#define compat_schema_usable(nspid, role) \
+	(pg_namespace_aclcheck((nspid), (role), ACL_USAGE) == ACLCHECK_OK)
 #endif
 
 #endif							/* RECSYS_COMPAT_H */

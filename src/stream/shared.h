@@ -55,9 +55,17 @@ typedef struct SourceShared
 	int32		source_id;
 	NameData	name;
 	Oid			events;			/* registered table, for the wake-up test */
-	bool		wanted;			/* exists and is not paused */
+	bool		wanted;			/* exists and is not paused; a worker that finds
+								 * this false flushes and exits with code 0 */
+	bool		paused;
+	bool		dropped;		/* no row any more: to be cleared away */
+	bool		starting;		/* registered, and not attached yet */
+	TimestampTz unwanted_since;
 	pid_t		pid;			/* of the running worker, or 0 */
-	Latch	   *latch;			/* of the running worker, or NULL */
+	Latch	   *latch;			/* of the running worker, or NULL; may be read
+								 * and set without the lock, since latches of
+								 * processes are never freed */
+	TimestampTz started_at;		/* of that worker or the last one */
 	TimestampTz start_after;	/* backoff: not before */
 	int			failures;		/* in a row */
 
@@ -75,8 +83,8 @@ typedef struct SourceShared
 								 * the tolerance */
 	XLogRecPtr	request_lsn;	/* flush and publish once applied >= this */
 	int64		events_applied;	/* since the worker's start */
-	double		events_rate;	/* per second, smoothed */
-	TimestampTz rate_at;
+	double		events_rate;	/* per second, smoothed; see */
+	TimestampTz rate_at;		/* shared_count_events() */
 	TimestampTz commit_time;	/* of the newest transaction applied */
 	int64		rejected;		/* totals, from the state row on */
 	int64		unmatched;
@@ -89,21 +97,35 @@ typedef struct SourceShared
 
 	ConditionVariable changed;	/* broadcast when flushed/published/state move */
 	pg_atomic_uint64 commit_lsn;	/* newest commit that touched the events */
+	pg_atomic_uint64 pending_since; /* when that stopped being applied at once */
 	pg_atomic_uint32 inject[INJECT_NSTEPS];	/* kill at the n-th pass; 0 = off */
 } SourceShared;
 
 /* (dboid, source_id) -> entry, or NULL.  Entries never move. */
 extern SourceShared *shared_find(Oid dboid, int32 source_id);
 extern SourceShared *shared_entry(int index);	/* 0 .. recsys_max_sources-1 */
+extern const char *shared_state_name(SourceState state);
 
 extern void shared_request(void);	/* from shmem_request_hook */
 extern void shared_startup(void);	/* from shmem_startup_hook */
 
 /* --- used by the stream worker ------------------------------------------ */
-extern void shared_attach(SourceShared *s);		/* sets pid, latch; on_exit too */
-extern void shared_set_state(SourceShared *s, SourceState state);
+
+/*
+ * Takes the entry: pid and latch, everything reported by an earlier worker
+ * reset, clean-up at exit.  Does not return (exits with code 0) where the
+ * worker is not wanted any more.  From then on the text of the ERROR or FATAL
+ * that ends the process is kept as last_error.
+ */
+extern void shared_attach(SourceShared *s);
+extern void shared_set_state(SourceShared *s, SourceState state);	/* broadcasts */
+
+/* phase NULL: nothing in progress.  A new phase starts its clock. */
 extern void shared_progress(SourceShared *s, const char *phase, int64 done, int64 total);
 extern void shared_report_error(SourceShared *s, const char *message);
+
+/* Adds n applied events to the total and to the rate. */
+extern void shared_count_events(SourceShared *s, int64 n);
 
 /* Kills this process with SIGKILL if a test asked for it at this step. */
 extern void shared_inject(SourceShared *s, InjectionStep step);
@@ -113,12 +135,15 @@ extern void shared_inject(SourceShared *s, InjectionStep step);
 /*
  * Ask that the launcher looks at this database's sources again (new, dropped,
  * paused, resumed, changed models), after the current transaction commits.
- * Harmless on abort.
+ * Nothing happens on abort; PREPARE TRANSACTION fails from then on.
  */
 extern void shared_notify_at_commit(void);
 
 /* --- processes ------------------------------------------------------------ */
-extern void launcher_register(void);		/* in _PG_init, preloaded */
+
+/* In _PG_init, preloaded; also defines recsys.restart_delay, so it comes
+ * before MarkGUCPrefixReserved(). */
+extern void launcher_register(void);
 extern void wake_install_hooks(void);		/* in _PG_init, preloaded */
 extern PGDLLEXPORT void recsys_launcher_main(Datum arg);
 extern PGDLLEXPORT void recsys_scout_main(Datum arg);	/* per database */

@@ -1,0 +1,49 @@
+/*
+ * messages.c
+ *	  Control messages in the WAL.
+ *
+ * They travel with the events, so that a worker meets them in their place
+ * among the changes and, since it replays from its last flush, exactly once in
+ * effect.  A transactional message comes with its transaction's commit; one
+ * that is not transactional comes at the place where it was written, whatever
+ * becomes of the transaction.
+ *
+ * Other databases' workers read the same WAL, hence the database in the header
+ * and not only the source.
+ */
+#include "postgres.h"
+
+#include "compat.h"
+#include "miscadmin.h"
+#include "replication/message.h"
+#include "stream/launcher.h"
+#include "stream/shared.h"
+
+/* Returns the end of the message in the WAL; nothing is flushed. */
+XLogRecPtr
+message_send(int32 source_id, MessageKind kind, const void *data, Size len,
+			 bool transactional)
+{
+	MessageHeader header;
+	char	   *payload;
+	XLogRecPtr	lsn;
+	SourceShared *s;
+
+	memset(&header, 0, sizeof(header));
+	header.dboid = MyDatabaseId;
+	header.source_id = source_id;
+	header.kind = kind;
+
+	payload = palloc(sizeof(header) + len);
+	memcpy(payload, &header, sizeof(header));
+	if (len > 0)
+		memcpy(payload + sizeof(header), data, len);
+	lsn = compat_log_message(RECSYS_MESSAGE_PREFIX, payload,
+							 sizeof(header) + len, transactional);
+	pfree(payload);
+
+	s = transactional ? shared_find(MyDatabaseId, source_id) : NULL;
+	if (s != NULL)
+		wake_touch_entry(s);
+	return lsn;
+}
