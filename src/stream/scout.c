@@ -20,6 +20,8 @@
 
 #include "access/xact.h"
 #include "catalog/catalog.h"
+#include "commands/trigger.h"
+#include "fmgr.h"
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "postmaster/bgworker.h"
@@ -316,4 +318,18 @@ recsys_scout_main(Datum arg)
 
 	my_slot->done = complete;
 	proc_exit(0);
+}
+
+PG_FUNCTION_INFO_V1(recsys_notify_launcher);
+
+/* Statement trigger on the catalogue tables; see stream.sql. */
+Datum
+recsys_notify_launcher(PG_FUNCTION_ARGS)
+{
+	if (!CALLED_AS_TRIGGER(fcinfo))
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("notify_launcher() was not called as a trigger")));
+	shared_notify_at_commit();
+	PG_RETURN_POINTER(NULL);
 }

@@ -1,0 +1,384 @@
+/*
+ * wait.c
+ *	  recsys.wait_for(): until everything written before is flushed and
+ *	  published.
+ *
+ * The call writes a message into the WAL and flushes it.  That puts an end to
+ * "everything before", has asynchronous commits flushed along, and gives the
+ * worker something to read where nothing else follows.  It then raises the
+ * entry's request_lsn, at which the worker flushes and publishes at once, and
+ * sleeps on the entry's condition variable.
+ *
+ * Models and resyncs count as written before too.  Hence models_dirty is set
+ * before the message is written, and the worker advances published_lsn to a
+ * position only if it has looked at models_dirty after reading up to there, and
+ * all models are built and published.
+ *
+ * What can never come true is an error at once, and in each round, since
+ * others may pause or drop the source meanwhile.
+ */
+#include "postgres.h"
+
+#include "access/genam.h"
+#include "access/htup_details.h"
+#include "access/stratnum.h"
+#include "access/table.h"
+#include "access/xact.h"
+#include "access/xlog.h"
+#include "catalog/catalog.h"
+#include "catalog/namespace.h"
+#include "compat.h"
+#include "fmgr.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "recsys.h"
+#include "replication/slot.h"
+#include "stream/launcher.h"
+#include "stream/shared.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
+#include "utils/lsyscache.h"
+#include "utils/pg_lsn.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+
+/* The worker may have been restarted without our request: remind it. */
+#define REMIND_MS 1000
+
+/* A source that no scout has seen yet is looked for this often. */
+#define LOOK_MS 20
+
+typedef struct Wait
+{
+	RecsysSource *source;
+	bool		ours;			/* its row was written by this transaction */
+	XLogRecPtr	target;
+	SourceShared *entry;		/* NULL: not known to the launcher yet */
+} Wait;
+
+/* Only these are compared with the target. */
+typedef struct Progress
+{
+	SourceState state;
+	XLogRecPtr	flushed;
+	XLogRecPtr	published;
+	bool		models_dirty;
+	char		last_error[RECSYS_ERROR_LEN];
+} Progress;
+
+/* ------------------------------------------------------- what is possible */
+
+static void
+check_server_can(const char *name)
+{
+	if (RecoveryInProgress())
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("cannot wait for source \"%s\" on a standby", name),
+				 errhint("Call recsys.wait_for() on the primary.")));
+	if (shared_control == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("source \"%s\" is stopped, because recsys is not preloaded", name),
+				 errhint("Add recsys to shared_preload_libraries, then restart the server.")));
+	if (!XLogLogicalInfoActive())
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("source \"%s\" is stopped, because wal_level is below \"logical\"", name),
+				 errhint("ALTER SYSTEM SET wal_level = logical; then restart the server.")));
+}
+
+/* Whoever may use the source's functions may wait for it. */
+static void
+check_rights(const RecsysSource *source)
+{
+	if (has_privs_of_role(GetUserId(), source->owner) ||
+		(OidIsValid(source->nspid) && compat_schema_usable(source->nspid, GetUserId())))
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+			 errmsg("permission denied for source \"%s\"", NameStr(source->name)),
+			 errhint("GRANT USAGE ON SCHEMA %s TO the role.",
+					 quote_identifier(NameStr(source->name)))));
+}
+
+/* Did this transaction write the row of the source? */
+static bool
+row_is_ours(int32 source_id)
+{
+	Oid			relid = get_relname_relid("source", get_namespace_oid("recsys", false));
+	Relation	rel = table_open(relid, AccessShareLock);
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+	bool		ours = false;
+
+	ScanKeyInit(&key, 1, BTEqualStrategyNumber, F_INT4EQ, Int32GetDatum(source_id));
+	scan = systable_beginscan(rel, InvalidOid, false, GetActiveSnapshot(), 1, &key);
+	while ((tuple = systable_getnext(scan)) != NULL)
+		ours |= TransactionIdIsCurrentTransactionId(HeapTupleHeaderGetXmin(tuple->t_data));
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+	return ours;
+}
+
+static void pg_attribute_noreturn()
+report_paused(const char *name)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("source \"%s\" is paused", name),
+			 errhint("SELECT recsys.resume(%s);", quote_literal_cstr(name))));
+}
+
+static void pg_attribute_noreturn()
+report_uncommitted(const char *name, const char *what)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("source \"%s\" was %s in this transaction", name, what),
+			 errhint("COMMIT first; the change takes effect then.")));
+}
+
+static bool
+slot_is_missing(int32 source_id)
+{
+	char		name[NAMEDATALEN];
+
+	catalog_slot_name(source_id, name);
+	return SearchNamedReplicationSlot(name, true) == NULL;
+}
+
+/* Is every entry of the shared array taken? */
+static bool
+no_entry_is_free(void)
+{
+	bool		full = true;
+
+	LWLockAcquire(shared_control->lock, LW_SHARED);
+	for (int i = 0; i < recsys_max_sources; i++)
+		full &= shared_entry(i)->in_use;
+	LWLockRelease(shared_control->lock);
+	return full;
+}
+
+/* Before the launcher knows the source. */
+static void
+check_unknown(const Wait *w)
+{
+	const char *name = NameStr(w->source->name);
+
+	if (w->source->paused)
+		report_paused(name);
+	if (w->ours)
+		report_uncommitted(name, "created");
+	if (no_entry_is_free())
+		ereport(ERROR,
+				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+				 errmsg("source \"%s\" is stopped, because recsys.max_sources is %d",
+						name, recsys_max_sources),
+				 errhint("Raise recsys.max_sources in postgresql.conf, then restart the server.")));
+}
+
+/* With an entry: did others pause or drop it, do we ourselves hold it up? */
+static void
+check_known(const Wait *w, const Progress *p)
+{
+	const char *name = NameStr(w->source->name);
+	SourceShared *s = w->entry;
+	bool		paused,
+				dropped;
+
+	LWLockAcquire(shared_control->lock, LW_SHARED);
+	dropped = !s->in_use || s->dropped || s->dboid != MyDatabaseId ||
+		s->source_id != w->source->id;
+	paused = s->paused;
+	LWLockRelease(shared_control->lock);
+
+	if (dropped)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("source \"%s\" was dropped", name)));
+	if (w->ours && paused != w->source->paused)
+		report_uncommitted(name, w->source->paused ? "paused" : "resumed");
+	if (paused)
+		report_paused(name);
+
+	/*
+	 * A slot is created only when all transactions that run have ended, this
+	 * one among them.
+	 */
+	if (TransactionIdIsValid(GetTopTransactionIdIfAny()) &&
+		(p->state == SOURCE_RESYNCING || slot_is_missing(w->source->id)))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("source \"%s\" is still %s and waits for this transaction, which has written",
+						name, p->state == SOURCE_RESYNCING ? "resyncing" : "creating"),
+				 errhint("COMMIT first, then call recsys.wait_for().")));
+}
+
+/* ---------------------------------------------------------------- waiting */
+
+static void
+read_progress(SourceShared *s, Progress *p)
+{
+	SpinLockAcquire(&s->mutex);
+	p->state = s->state;
+	p->flushed = s->flushed_lsn;
+	p->published = s->published_lsn;
+	p->models_dirty = s->models_dirty;
+	memcpy(p->last_error, s->last_error, sizeof(p->last_error));
+	SpinLockRelease(&s->mutex);
+}
+
+/* Nothing is requested for the part of the target that is not written yet. */
+static void
+request(SourceShared *s, XLogRecPtr target)
+{
+	SpinLockAcquire(&s->mutex);
+	s->request_lsn = Max(s->request_lsn, target);
+	SpinLockRelease(&s->mutex);
+	shared_wake(s);
+}
+
+/* The worker reads the declarations anew before it publishes again. */
+static void
+mark_dirty(SourceShared *s)
+{
+	SpinLockAcquire(&s->mutex);
+	s->models_dirty = true;
+	SpinLockRelease(&s->mutex);
+}
+
+/* The end of "everything before", flushed. */
+static XLogRecPtr
+write_mark(int32 source_id)
+{
+	XLogRecPtr	lsn = message_send(source_id, MESSAGE_WAIT, NULL, 0, false);
+
+	XLogFlush(lsn);
+	return lsn;
+}
+
+static bool
+reached(const Wait *w, const Progress *p)
+{
+	return p->state == SOURCE_STREAMING && !p->models_dirty &&
+		p->flushed >= w->target && p->published >= w->target;
+}
+
+static int
+milliseconds_left(TimestampTz deadline, int most)
+{
+	long		left;
+
+	if (deadline == DT_NOEND)
+		return most;
+	left = TimestampDifferenceMilliseconds(GetCurrentTimestamp(), deadline);
+	return (int) Min(left, most);
+}
+
+/* False when the time is up. */
+static bool
+find_entry(Wait *w, TimestampTz deadline)
+{
+	for (;;)
+	{
+		int			left = milliseconds_left(deadline, LOOK_MS);
+
+		CHECK_FOR_INTERRUPTS();
+		w->entry = shared_find(MyDatabaseId, w->source->id);
+		if (w->entry != NULL)
+			return true;
+		check_unknown(w);
+		if (left <= 0)
+			return false;
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+						 left, PG_WAIT_EXTENSION);
+		ResetLatch(MyLatch);
+	}
+}
+
+static bool
+wait_until_reached(Wait *w, TimestampTz deadline)
+{
+	Progress	p;
+	bool		done;
+
+	ConditionVariablePrepareToSleep(&w->entry->changed);
+	for (;;)
+	{
+		int			left = milliseconds_left(deadline, REMIND_MS);
+
+		read_progress(w->entry, &p);
+		done = reached(w, &p);
+		if (done)
+			break;
+		check_known(w, &p);
+		if (left <= 0)
+			break;
+		request(w->entry, w->target);
+		(void) ConditionVariableTimedSleep(&w->entry->changed, left, PG_WAIT_EXTENSION);
+	}
+	ConditionVariableCancelSleep();
+
+	if (!done && p.state == SOURCE_STOPPED && p.last_error[0] != '\0')
+		ereport(WARNING,
+				(errmsg("source \"%s\" is stopped: %s", NameStr(w->source->name), p.last_error)));
+	return done;
+}
+
+/* Milliseconds of a timeout; months count 30 days, less than 0 is 0. */
+static TimestampTz
+deadline_after(const Interval *timeout)
+{
+	double		us = (double) timeout->time +
+	((double) timeout->month * DAYS_PER_MONTH + timeout->day) * (double) USECS_PER_DAY;
+	TimestampTz now = GetCurrentTimestamp();
+
+	if (us <= 0)
+		return now;
+	if (us >= (double) (DT_NOEND - now) / 2)
+		return DT_NOEND;
+	return now + (int64) us;
+}
+
+PG_FUNCTION_INFO_V1(recsys_wait_for);
+
+/*
+ * recsys.wait_for(source name, lsn pg_lsn, timeout interval) returns boolean;
+ * lsn NULL: everything written so far; timeout NULL: without limit.
+ */
+Datum
+recsys_wait_for(PG_FUNCTION_ARGS)
+{
+	Wait		w;
+	TimestampTz deadline;
+
+	if (PG_ARGISNULL(0))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("source must not be null")));
+	deadline = PG_ARGISNULL(2) ? DT_NOEND : deadline_after(PG_GETARG_INTERVAL_P(2));
+
+	memset(&w, 0, sizeof(w));
+	w.source = catalog_source_by_name(NameStr(*PG_GETARG_NAME(0)), false);
+	check_rights(w.source);
+	check_server_can(NameStr(w.source->name));
+	w.ours = row_is_ours(w.source->id);
+	if (!find_entry(&w, deadline))
+		PG_RETURN_BOOL(false);
+
+	mark_dirty(w.entry);
+	if (PG_ARGISNULL(1))
+		w.target = write_mark(w.source->id);
+	else
+	{
+		w.target = PG_GETARG_LSN(1);
+		if (w.target > GetFlushRecPtr(NULL))
+			(void) write_mark(w.source->id);
+	}
+	PG_RETURN_BOOL(wait_until_reached(&w, deadline));
+}
