@@ -3,14 +3,18 @@
  *	  Sources and models as they are declared: the rows of recsys.source and
  *	  recsys.model, and what can be derived from them.
  *
- * Reading is done with index scans under the snapshot that the caller has
- * active, so that a function sees the declarations of its own transaction.
+ * Reading is done with index scans under the active snapshot, so that a query
+ * sees one state of the declarations; without an active snapshot, under a
+ * fresh one.
  */
 #ifndef RECSYS_CATALOG_H
 #define RECSYS_CATALOG_H
 
 #include "postgres.h"
+/* The server has a catalog/catalog.h too, and its utils/rel.h includes it. */
+#include_next "catalog/catalog.h"
 #include "nodes/pg_list.h"
+#include "storage/lockdefs.h"
 #include "utils/jsonb.h"
 
 /* "<name>_neighbors" and the like must fit into NAMEDATALEN */
@@ -23,11 +27,13 @@ typedef enum KeyKind
 	KEY_UUID
 } KeyKind;
 
-/* One key column of the events table. */
+/* One key column of the events table.  The type is the one that the source
+ * was created with, as its own users and items tables have it; InvalidOid if
+ * those are gone.  catalog_check_events() compares it with the events. */
 typedef struct KeyColumn
 {
 	NameData	name;
-	Oid			type;			/* type of the column */
+	Oid			type;
 	int32		typmod;
 	Oid			collation;
 	KeyKind		kind;
@@ -44,7 +50,8 @@ typedef struct RecsysSource
 {
 	int32		id;				/* never reused */
 	NameData	name;			/* also the name of its schema */
-	Oid			nspid;			/* the schema */
+	Oid			nspid;			/* the schema; InvalidOid if it is gone or no
+								 * longer belongs to the owner */
 	Oid			owner;
 	Oid			events;			/* the registered table (root if partitioned) */
 	KeyColumn	user;
@@ -59,7 +66,9 @@ typedef struct RecsysSource
 	bool		has_weights;	/* false: every event weighs 1 */
 	int			nweights;
 	EventWeight *weights;
+	bool		accept_rls;		/* row-level security on events is accepted */
 	bool		paused;
+	int32		resyncs;		/* counts the requests to rebuild the state */
 } RecsysSource;
 
 typedef enum ModelState
@@ -71,13 +80,14 @@ typedef enum ModelState
 /* A row of recsys.model. */
 typedef struct RecsysModel
 {
-	int32		id;
+	int32		id;				/* never reused */
 	int32		source_id;
 	NameData	name;
 	char	   *algorithm;
 	Jsonb	   *params;			/* complete: defaults filled in */
 	bool		is_default;
 	ModelState	state;
+	int32		version;		/* grows by one whenever params change */
 } RecsysModel;
 
 /* All allocate in CurrentMemoryContext. */
@@ -90,11 +100,32 @@ extern List *catalog_models(int32 source_id);	/* of RecsysModel *, by id */
 /* NULL name = the default model.  Unknown: ERRCODE_UNDEFINED_OBJECT. */
 extern RecsysModel *catalog_model(const RecsysSource *source, const char *name);
 
-/* Written by the stream worker when a model has been published completely. */
-extern void catalog_set_model_state(int32 model_id, ModelState state);
+/*
+ * Written by the stream worker when a model has been published completely.
+ * Does nothing if the model is gone or its params have changed since
+ * "version" was read.  False: someone is changing this source's models and
+ * has not committed yet; try again later.
+ */
+extern bool catalog_set_model_state(int32 model_id, int32 version, ModelState state);
 
 /* True if recsys is an extension of this database (catalogue read only). */
 extern bool catalog_extension_exists(void);
+
+/*
+ * Lock a source until the end of the transaction; false if it does not exist
+ * (any more).  A transaction that writes the tables of a source first takes
+ * AccessShareLock; declarations are changed under ShareUpdateExclusiveLock;
+ * drop_source() takes AccessExclusiveLock.  So a drop never deadlocks with
+ * the worker over the tables.
+ */
+extern bool catalog_lock_source(int32 source_id, LOCKMODE lockmode);
+
+/*
+ * Error unless the registered table is still what create_source() accepted:
+ * exists, belongs to the owner, has the mapped columns with fitting types, is
+ * readable under row-level security as declared.
+ */
+extern void catalog_check_events(const RecsysSource *source);
 
 /* OID of relation "name" in the schema of the source; error if it is gone. */
 extern Oid	catalog_relation(const RecsysSource *source, const char *name);
@@ -102,7 +133,11 @@ extern Oid	catalog_relation(const RecsysSource *source, const char *name);
 /* Error unless the current user has the role of the source's owner. */
 extern void catalog_check_owner(const RecsysSource *source);
 
-/* Run one SQL statement by SPI as "role" (search_path = pg_catalog). */
+/*
+ * Run SQL by SPI as "role" in a security-restricted context, with search_path
+ * = pg_catalog.  BOOTSTRAP_SUPERUSERID for what only superusers may do, such
+ * as CREATE FUNCTION ... LANGUAGE c.
+ */
 extern void catalog_execute_as(Oid role, const char *sql);
 
 /* Name of the slot of a source of this database; buf of NAMEDATALEN bytes. */

@@ -11,6 +11,7 @@
 #define RECSYS_MODEL_H
 
 #include "postgres.h"
+#include "utils/snapshot.h"
 #include "catalog/catalog.h"
 
 /* ------------------------------------------------------------ parameters */

@@ -1,0 +1,183 @@
+/*
+ * params.c
+ *	  Parameters of models: what the user gave, checked against what the
+ *	  algorithm declares and completed with its defaults.
+ */
+#include "postgres.h"
+
+#include <math.h>
+
+#include "lib/stringinfo.h"
+#include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
+#include "utils/numeric.h"
+
+#include "models/model.h"
+
+static const ParamSpec *
+find_spec(const ParamSpec *specs, const char *name)
+{
+	for (const ParamSpec *spec = specs; spec != NULL && spec->name != NULL; spec++)
+		if (strcmp(spec->name, name) == 0)
+			return spec;
+	return NULL;
+}
+
+static void
+unknown_parameter(const char *algorithm, const ParamSpec *specs, const char *name)
+{
+	StringInfoData names;
+
+	initStringInfo(&names);
+	for (const ParamSpec *spec = specs; spec != NULL && spec->name != NULL; spec++)
+		appendStringInfo(&names, "%s%s", names.len > 0 ? ", " : "", spec->name);
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("algorithm \"%s\" has no parameter \"%s\"", algorithm, name),
+			 names.len == 0 ? errhint("It has no parameters.") :
+			 errhint("Its parameters are: %s.", names.data)));
+}
+
+/* The range of a parameter in words. */
+static char *
+range_of(const ParamSpec *spec)
+{
+	switch (spec->type)
+	{
+		case PARAM_INT:
+			return psprintf("an integer between %.0f and %.0f", spec->min, spec->max);
+		case PARAM_FLOAT:
+			return psprintf("a number between %g and %g", spec->min, spec->max);
+		case PARAM_BOOL:
+			return "true or false";
+	}
+	return "";
+}
+
+static void
+check_value(const ParamSpec *spec, const JsonbValue *value)
+{
+	const char *shown = "null";
+	bool		fits = false;
+
+	if (value->type == jbvNumeric)
+	{
+		double		number = DatumGetFloat8(DirectFunctionCall1(numeric_float8_no_overflow,
+															   NumericGetDatum(value->val.numeric)));
+
+		shown = numeric_normalize(value->val.numeric);
+		fits = spec->type != PARAM_BOOL && number >= spec->min && number <= spec->max &&
+			(spec->type == PARAM_FLOAT || number == floor(number));
+	}
+	else if (value->type == jbvBool)
+	{
+		shown = value->val.boolean ? "true" : "false";
+		fits = spec->type == PARAM_BOOL;
+	}
+	else if (value->type == jbvString)
+		shown = psprintf("\"%s\"", pnstrdup(value->val.string.val, value->val.string.len));
+	else if (value->type == jbvBinary)
+		shown = JsonbToCString(NULL, value->val.binary.data, value->val.binary.len);
+	if (!fits)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("value %s of parameter \"%s\" is not valid", shown, spec->name),
+				 errhint("\"%s\" is %s.", spec->name, range_of(spec))));
+}
+
+static void
+check_given(const char *algorithm, const ParamSpec *specs, Jsonb *given)
+{
+	JsonbIterator *it;
+	JsonbValue	value;
+	JsonbIteratorToken token;
+	const ParamSpec *spec = NULL;
+
+	if (!JB_ROOT_IS_OBJECT(given))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("params must be an object, not %s",
+						JsonbToCString(NULL, &given->root, VARSIZE(given))),
+				 errhint("Give parameters by name, as in '{\"k\": 100}'.")));
+	it = JsonbIteratorInit(&given->root);
+	while ((token = JsonbIteratorNext(&it, &value, true)) != WJB_DONE)
+	{
+		if (token == WJB_KEY)
+		{
+			char	   *name = pnstrdup(value.val.string.val, value.val.string.len);
+
+			spec = find_spec(specs, name);
+			if (spec == NULL)
+				unknown_parameter(algorithm, specs, name);
+		}
+		else if (token == WJB_VALUE)
+			check_value(spec, &value);
+	}
+}
+
+static bool
+lookup(const Jsonb *params, const char *name, JsonbValue *value)
+{
+	return params != NULL &&
+		getKeyJsonValueFromContainer(unconstify(JsonbContainer *, &params->root), name,
+									 strlen(name), value) != NULL;
+}
+
+static void
+default_value(const ParamSpec *spec, JsonbValue *value)
+{
+	if (spec->type == PARAM_BOOL)
+	{
+		value->type = jbvBool;
+		value->val.boolean = spec->boot != 0;
+	}
+	else
+	{
+		value->type = jbvNumeric;
+		value->val.numeric = DatumGetNumeric(DirectFunctionCall1(float8_numeric,
+																 Float8GetDatum(spec->boot)));
+	}
+}
+
+/*
+ * An object with every parameter of "specs": as given, else as in "base" (the
+ * model's parameters before a change; NULL for a new one), else the default.
+ */
+Jsonb *
+params_complete(const char *algorithm, const ParamSpec *specs, Jsonb *given, Jsonb *base)
+{
+	JsonbParseState *state = NULL;
+
+	check_given(algorithm, specs, given);
+	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
+	for (const ParamSpec *spec = specs; spec != NULL && spec->name != NULL; spec++)
+	{
+		JsonbValue	key;
+		JsonbValue	value;
+
+		key.type = jbvString;
+		key.val.string.val = unconstify(char *, spec->name);
+		key.val.string.len = strlen(spec->name);
+		if (!lookup(given, spec->name, &value) && !lookup(base, spec->name, &value))
+			default_value(spec, &value);
+		pushJsonbValue(&state, WJB_KEY, &key);
+		pushJsonbValue(&state, WJB_VALUE, &value);
+	}
+	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
+}
+
+/* A parameter of a model, as a number; booleans are 0 and 1. */
+double
+params_get(const Jsonb *params, const char *name)
+{
+	JsonbValue	value;
+
+	if (!lookup(params, name, &value))
+		elog(ERROR, "model has no parameter \"%s\"", name);
+	if (value.type == jbvBool)
+		return value.val.boolean ? 1 : 0;
+	if (value.type != jbvNumeric)
+		elog(ERROR, "parameter \"%s\" of a model is not a number", name);
+	return DatumGetFloat8(DirectFunctionCall1(numeric_float8_no_overflow,
+											  NumericGetDatum(value.val.numeric)));
+}
