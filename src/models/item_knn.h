@@ -1,0 +1,26 @@
+/*
+ * item_knn.h
+ *	  The parts of item_knn: serving and declaration stand in item_knn_serve.c,
+ *	  the side of the stream worker in item_knn.c, which fills in the
+ *	  ModelAlgorithm.
+ */
+#ifndef RECSYS_ITEM_KNN_H
+#define RECSYS_ITEM_KNN_H
+
+#include "postgres.h"
+
+#include "models/model.h"
+
+extern const ParamSpec item_knn_params[];
+
+extern char *item_knn_create_sql(const RecsysSource *source, const char *model);
+extern char *item_knn_drop_sql(const RecsysSource *source, const char *model);
+extern char *item_knn_similarity_sql(const RecsysSource *source, const char *model);
+
+extern void item_knn_recommend(ServeContext *cx, const History *history, Candidates *out);
+extern int	item_knn_similar_items(ServeContext *cx, int32 item, int k, ScoredItem *out);
+extern double item_knn_predict(ServeContext *cx, const History *history, int32 item);
+extern void item_knn_explain(ServeContext *cx, const History *history, int32 item,
+							 double *contributions);
+
+#endif							/* RECSYS_ITEM_KNN_H */

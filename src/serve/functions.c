@@ -1,0 +1,130 @@
+/*
+ * functions.c
+ *	  The functions of a source's schema, typed with the source's keys.
+ *
+ * Only a superuser may create functions in C, so they are created as the
+ * bootstrap superuser and then given to the owner of the source, whose rights
+ * they run with.
+ */
+#include "postgres.h"
+
+#include "catalog/pg_authid_d.h"
+#include "catalog/pg_type_d.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+
+#include "serve/serve.h"
+
+typedef struct FunctionSpec
+{
+	const char *name;
+	/* $u, $i: types of a user and an item as arguments; $U, $I as results */
+	const char *arguments;
+	const char *result;
+	const char *estimates;
+	const char *comment;
+} FunctionSpec;
+
+static const FunctionSpec functions[] = {
+	{"recommend",
+		"user_id $u, k int = 10, model name = NULL, exclude_seen boolean = true, items $i[] = NULL, exclude $i[] = NULL",
+		"TABLE (item_id $I, score real)", "COST 1000 ROWS 10",
+	"the k best items for a user, the user's newest events included; short lists are filled up from popular with score 0, and an unknown user gets popular"},
+	{"recommend_session",
+		"items $i[], k int = 10, model name = NULL",
+		"TABLE (item_id $I, score real)", "COST 1000 ROWS 10",
+	"the k best items for a visitor of whom only the items of the session are known; these are left out"},
+	{"similar_items",
+		"item_id $i, k int = 10, model name = NULL",
+		"TABLE (item_id $I, score real)", "COST 200 ROWS 10",
+	"the k most similar items; popular items while the model is building, no rows for an unknown item"},
+	{"predict",
+		"user_id $u, item_id $i, model name = NULL",
+		"real", "COST 500",
+	"the score that recommend gives the item, or the predicted rating where feedback is explicit; NULL if nothing can be said"},
+	{"explain",
+		"user_id $u, item_id $i, n int = 5, model name = NULL",
+		"TABLE (because_item_id $I, contribution real)", "COST 500 ROWS 5",
+	"the n items of the user's history that contribute most to the item's score in recommend; all of them add up to it"},
+	{"popular",
+		"k int = 10, since interval = NULL",
+		"TABLE (item_id $I, score real)", "COST 500 ROWS 10",
+	"the k most popular items as of the last flush; with since, of the events of that period, read from the event table at each call, which wants an index on the time column"},
+};
+
+static const char *
+argument_type(const KeyColumn *key)
+{
+	switch (key->kind)
+	{
+		case KEY_INT:
+			return "pg_catalog.int8";
+		case KEY_TEXT:
+			return "pg_catalog.text";
+		case KEY_UUID:
+			return "pg_catalog.uuid";
+	}
+	return NULL;				/* not reached */
+}
+
+static char *
+with_types(const RecsysSource *source, const char *text)
+{
+	StringInfoData buf;
+
+	initStringInfo(&buf);
+	for (; *text; text++)
+	{
+		if (*text != '$')
+		{
+			appendStringInfoChar(&buf, *text);
+			continue;
+		}
+		switch (*++text)
+		{
+			case 'u':
+				appendStringInfoString(&buf, argument_type(&source->user));
+				break;
+			case 'i':
+				appendStringInfoString(&buf, argument_type(&source->item));
+				break;
+			case 'U':
+				appendStringInfoString(&buf, format_type_be_qualified(source->user.type));
+				break;
+			default:
+				appendStringInfoString(&buf, format_type_be_qualified(source->item.type));
+				break;
+		}
+	}
+	return buf.data;
+}
+
+static void
+create_function(const RecsysSource *source, const FunctionSpec *spec)
+{
+	char	   *name = quote_qualified_identifier(NameStr(source->name), spec->name);
+	Oid			superuser = BOOTSTRAP_SUPERUSERID;
+
+	catalog_execute_as(superuser,
+					   psprintf("CREATE FUNCTION %s(%s) RETURNS %s "
+								"LANGUAGE c STABLE SECURITY DEFINER PARALLEL SAFE %s "
+								"SET search_path = pg_catalog, pg_temp "
+								"AS '$libdir/recsys', 'recsys_%s'",
+								name, with_types(source, spec->arguments),
+								with_types(source, spec->result), spec->estimates, spec->name));
+	catalog_execute_as(superuser,
+					   psprintf("COMMENT ON FUNCTION %s IS %s", name,
+								quote_literal_cstr(spec->comment)));
+	catalog_execute_as(superuser,
+					   psprintf("REVOKE ALL ON FUNCTION %s FROM PUBLIC", name));
+	catalog_execute_as(superuser,
+					   psprintf("ALTER FUNCTION %s OWNER TO %s", name,
+								quote_identifier(GetUserNameFromId(source->owner, false))));
+}
+
+void
+serve_create_functions(const RecsysSource *source)
+{
+	for (int i = 0; i < (int) lengthof(functions); i++)
+		create_function(source, &functions[i]);
+}

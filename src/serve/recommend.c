@@ -1,0 +1,263 @@
+/*
+ * recommend.c
+ *	  recommend(), recommend_session() and popular().
+ *
+ * The model scores candidates from the user's history.  Those with a positive
+ * score come first, best first.  Where they are fewer than the rows wanted,
+ * popular items follow in order of popularity with a score of 0, and after
+ * them what the model scored 0 or below, so that scores never rise down the
+ * list.  An answer without any item of the model is the popular list itself,
+ * and shows popularity as its score.
+ */
+#include "postgres.h"
+
+#include "miscadmin.h"
+#include "utils/timestamp.h"
+
+#include "serve/serve.h"
+
+PG_FUNCTION_INFO_V1(recsys_recommend);
+PG_FUNCTION_INFO_V1(recsys_recommend_session);
+PG_FUNCTION_INFO_V1(recsys_popular);
+
+/* What a caller wants. */
+typedef struct Wish
+{
+	ServeCall  *call;
+	Candidates *candidates;
+	int			left;			/* rows still wanted */
+	bool		restricted;		/* only items marked as allowed */
+	int			nallowed,
+				maxallowed;
+	ScoredItem *allowed;		/* with popularity; the items of the restriction */
+	bool		from_model;		/* a row of the model's is among the answer */
+} Wish;
+
+static void
+allow_item(TupleTableSlot *slot, void *arg)
+{
+	Wish	   *wish = arg;
+	int32		item = DatumGetInt32(checked_attribute(slot, ITEM_ID));
+	Candidate  *candidate = candidates_mark(wish->candidates, item, 0);
+
+	if (candidate->flags & CANDIDATE_ALLOWED)
+		return;					/* listed twice */
+	candidate->flags |= CANDIDATE_ALLOWED;
+	if (DatumGetInt32(checked_attribute(slot, ITEM_USERS)) <= 0)
+		return;					/* known, but not popular with anybody */
+	if (wish->nallowed == wish->maxallowed)
+	{
+		wish->maxallowed = wish->maxallowed ? wish->maxallowed * 2 : 64;
+		wish->allowed = wish->allowed == NULL ?
+			palloc(sizeof(ScoredItem) * wish->maxallowed) :
+			repalloc_huge(wish->allowed, sizeof(ScoredItem) * wish->maxallowed);
+	}
+	wish->allowed[wish->nallowed].item = item;
+	wish->allowed[wish->nallowed++].score = item_popularity(wish->call, slot);
+}
+
+static void
+exclude_item(TupleTableSlot *slot, void *arg)
+{
+	candidates_mark(((Wish *) arg)->candidates,
+					DatumGetInt32(checked_attribute(slot, ITEM_ID)), CANDIDATE_EXCLUDED);
+}
+
+static void
+exclude_history(Wish *wish, const History *history)
+{
+	for (int i = 0; i < history->n; i++)
+		candidates_mark(wish->candidates, history->items[i], CANDIDATE_EXCLUDED);
+}
+
+static void
+score_candidates(Wish *wish, const History *history)
+{
+	const ModelAlgorithm *algorithm = wish->call->algorithm;
+
+	if (algorithm && algorithm->recommend && history->n > 0)
+		algorithm->recommend(&wish->call->cx, history, wish->candidates);
+}
+
+static bool
+qualifies(const Wish *wish, const Candidate *candidate)
+{
+	return !(candidate->flags & CANDIDATE_EXCLUDED) &&
+		(!wish->restricted || (candidate->flags & CANDIDATE_ALLOWED));
+}
+
+/* Put out what the model scored: above 0, or the rest. */
+static void
+list_scored(Wish *wish, bool positive)
+{
+	Candidates *c = wish->candidates;
+	ScoredItem *ranking = MemoryContextAllocHuge(CurrentMemoryContext,
+												 sizeof(ScoredItem) * Max(c->n, 1));
+	ScoredItem	best;
+	int			n = 0;
+
+	for (int i = 0; i < c->n; i++)
+		if ((c->entries[i].flags & CANDIDATE_SCORED) &&
+			(c->entries[i].score > 0) == positive && qualifies(wish, &c->entries[i]))
+		{
+			ranking[n].item = c->entries[i].item;
+			ranking[n++].score = c->entries[i].score;
+		}
+	ranking_build(ranking, n);
+	while (wish->left > 0 && ranking_next(ranking, &n, &best))
+	{
+		CHECK_FOR_INTERRUPTS();
+		if (!result_item(wish->call, best.item, best.score))
+			continue;			/* forgotten since it was published */
+		wish->left--;
+		wish->from_model = true;
+	}
+	pfree(ranking);
+}
+
+/* Put out a popular item, unless the model has scored it. */
+static void
+list_popular_item(Wish *wish, const ScoredItem *popular)
+{
+	Candidate  *candidate = candidates_find(wish->candidates, popular->item);
+
+	if (candidate && ((candidate->flags & CANDIDATE_SCORED) || !qualifies(wish, candidate)))
+		return;
+	if (result_item(wish->call, popular->item, wish->from_model ? 0 : popular->score))
+		wish->left--;
+}
+
+static void
+list_popular(Wish *wish)
+{
+	ScoredItem	item;
+
+	if (wish->restricted)
+	{
+		ranking_build(wish->allowed, wish->nallowed);
+		while (wish->left > 0 && ranking_next(wish->allowed, &wish->nallowed, &item))
+			list_popular_item(wish, &item);
+		return;
+	}
+	for (PopularScan *scan = popular_begin(wish->call);; )
+	{
+		CHECK_FOR_INTERRUPTS();
+		if (wish->left == 0 || !popular_next(scan, &item))
+		{
+			popular_end(scan);
+			return;
+		}
+		list_popular_item(wish, &item);
+	}
+}
+
+static void
+answer(Wish *wish)
+{
+	serve_open_items(wish->call);
+	result_begin(wish->call);
+	list_scored(wish, true);
+	if (wish->left > 0)
+		list_popular(wish);
+	if (wish->left > 0)
+		list_scored(wish, false);
+}
+
+static void
+begin_wish(Wish *wish, ServeCall *call, int rows)
+{
+	memset(wish, 0, sizeof(Wish));
+	wish->call = call;
+	wish->left = rows;
+	wish->candidates = candidates_create();
+}
+
+/* recommend(user_id, k, model, exclude_seen, items, exclude) */
+Datum
+recsys_recommend(PG_FUNCTION_ARGS)
+{
+	ServeCall	call;
+	Wish		wish;
+	History		history;
+
+	serve_begin(&call, fcinfo);
+	begin_wish(&wish, &call, serve_rows_wanted(&call, 1, "k", 10));
+	serve_use_model(&call, 2);
+	history_load(&call, 0, &history);
+	score_candidates(&wish, &history);
+	if (PG_ARGISNULL(3) || PG_GETARG_BOOL(3))
+		exclude_history(&wish, &history);
+	wish.restricted = !PG_ARGISNULL(4);
+	serve_item_array(&call, 4, allow_item, &wish);
+	serve_item_array(&call, 5, exclude_item, &wish);
+	answer(&wish);
+	serve_end(&call);
+	return (Datum) 0;
+}
+
+/* ---------------------------------------------------------------- session */
+
+static void
+add_session_item(TupleTableSlot *slot, void *arg)
+{
+	candidates_mark(arg, DatumGetInt32(checked_attribute(slot, ITEM_ID)), 0);
+}
+
+/* A history of the items, each with weight 1, as if they were seen now. */
+static void
+session_history(ServeCall *call, int argno, History *history)
+{
+	Candidates *items = candidates_create();
+
+	serve_item_array(call, argno, add_session_item, items);
+	history->n = items->n;
+	history->items = palloc(sizeof(int32) * Max(items->n, 1));
+	history->weights = palloc(sizeof(double) * Max(items->n, 1));
+	history->times = palloc(sizeof(int64) * Max(items->n, 1));
+	for (int i = 0; i < items->n; i++)
+	{
+		history->items[i] = items->entries[i].item;
+		history->weights[i] = 1;
+		history->times[i] = call->now;
+	}
+}
+
+/* recommend_session(items, k, model) */
+Datum
+recsys_recommend_session(PG_FUNCTION_ARGS)
+{
+	ServeCall	call;
+	Wish		wish;
+	History		history;
+
+	serve_begin(&call, fcinfo);
+	begin_wish(&wish, &call, serve_rows_wanted(&call, 1, "k", 10));
+	serve_use_model(&call, 2);
+	session_history(&call, 0, &history);
+	score_candidates(&wish, &history);
+	exclude_history(&wish, &history);
+	answer(&wish);
+	serve_end(&call);
+	return (Datum) 0;
+}
+
+/* popular(k, since) */
+Datum
+recsys_popular(PG_FUNCTION_ARGS)
+{
+	ServeCall	call;
+	Wish		wish;
+	int			rows;
+
+	serve_begin(&call, fcinfo);
+	rows = serve_rows_wanted(&call, 0, "k", 10);
+	if (PG_ARGISNULL(1))
+	{
+		begin_wish(&wish, &call, rows);
+		answer(&wish);
+	}
+	else
+		popular_since(&call, PG_GETARG_DATUM(1), rows);
+	serve_end(&call);
+	return (Datum) 0;
+}

@@ -1,0 +1,54 @@
+/*
+ * result.c
+ *	  Rows of an answer: a key of the user's own type, and a score.
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "catalog/pg_type_d.h"
+#include "funcapi.h"
+#include "utils/builtins.h"
+#include "utils/tuplestore.h"
+
+#include "serve/serve.h"
+
+/* All answers are items.  The function's row type was made for their keys. */
+void
+result_begin(ServeCall *call)
+{
+	ReturnSetInfo *result = (ReturnSetInfo *) call->fcinfo->resultinfo;
+	MemoryContext old = MemoryContextSwitchTo(call->caller);
+	bool		described = result && IsA(result, ReturnSetInfo) && result->expectedDesc;
+
+	InitMaterializedSRF(call->fcinfo, described ? MAT_SRF_USE_EXPECTED_DESC : 0);
+	MemoryContextSwitchTo(old);
+	if (result->setDesc->natts != 2 ||
+		TupleDescAttr(result->setDesc, 0)->atttypid != call->source->item.type ||
+		TupleDescAttr(result->setDesc, 1)->atttypid != FLOAT4OID)
+		ereport(ERROR,
+				errcode(ERRCODE_DATATYPE_MISMATCH),
+				errmsg("function of recsys source \"%s\" does not return keys of type %s",
+					   NameStr(call->source->name), format_type_be(call->source->item.type)),
+				errhint("Drop the source with recsys.drop_source() and create it again."));
+}
+
+void
+result_row(ServeCall *call, Datum key, double score)
+{
+	ReturnSetInfo *result = (ReturnSetInfo *) call->fcinfo->resultinfo;
+	Datum		values[2] = {key, Float4GetDatum(score_as_real(score))};
+	bool		isnull[2] = {false, false};
+
+	tuplestore_putvalues(result->setResult, result->setDesc, values, isnull);
+}
+
+bool
+result_item(ServeCall *call, int32 item, double score)
+{
+	TupleTableSlot *slot = serve_item(call, item);
+
+	if (slot == NULL)
+		return false;
+	result_row(call, checked_attribute(slot, ITEM_KEY), score);
+	return true;
+}

@@ -1,0 +1,171 @@
+/*
+ * since.c
+ *	  popular() for a recent period: one aggregate query over the events table.
+ *
+ * State has no totals by period, so this reads the events of the period, by
+ * the owner's right.  The query applies the rules of clean.h: what the stream
+ * rejects does not count, types weigh as declared, contributions decay.
+ */
+#include "postgres.h"
+
+#include "catalog/pg_class_d.h"
+#include "catalog/pg_type_d.h"
+#include "executor/spi.h"
+#include "lib/stringinfo.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/timestamp.h"
+
+#include "recsys.h"
+#include "serve/serve.h"
+
+static char *
+column_ref(const char *name)
+{
+	return psprintf("e.%s", quote_identifier(name));
+}
+
+/* Contribution of a row before decay: of type double precision, null where
+ * the row is to be rejected. */
+static void
+append_contribution(StringInfo sql, const RecsysSource *source)
+{
+	if (source->has_weights && source->type_column)
+	{
+		appendStringInfo(sql, "(CASE %s::text", column_ref(source->type_column));
+		for (int i = 0; i < source->nweights; i++)
+			appendStringInfo(sql, " WHEN %s THEN double precision '%.17g'",
+							 quote_literal_cstr(source->weights[i].event_type),
+							 source->weights[i].weight);
+		/* CASE needs a branch */
+		appendStringInfoString(sql, " WHEN NULL THEN 0 ELSE 0 END)");
+	}
+	else
+		appendStringInfoString(sql, "double precision '1'");
+	if (source->value_column)
+		appendStringInfo(sql,
+						 " * (CASE WHEN %1$s BETWEEN 0 AND 1.7976931348623157e308"
+						 " THEN %1$s::double precision END)",
+						 column_ref(source->value_column));
+}
+
+static void
+append_key_condition(StringInfo sql, const KeyColumn *key)
+{
+	const char *column = column_ref(NameStr(key->name));
+
+	appendStringInfo(sql, " AND %s IS NOT NULL", column);
+	if (key->kind == KEY_TEXT)
+		appendStringInfo(sql, " AND octet_length(%s) <= %d", column, RECSYS_MAX_KEY_LEN);
+}
+
+/*
+ * Products below 1e-300 would raise an underflow error in SQL, and mean
+ * nothing: both factors are kept above 1e-150.
+ */
+static void
+append_decayed(StringInfo sql, const RecsysSource *source)
+{
+	if (source->half_life <= 0)
+	{
+		appendStringInfoString(sql, "c.contribution");
+		return;
+	}
+	appendStringInfo(sql,
+					 "CASE WHEN c.contribution < 1e-150 THEN 0 ELSE c.contribution"
+					 " * power(double precision '2', greatest(-500, least(500,"
+					 " extract(epoch FROM c.time - now())::double precision / double precision '%.17g'))) END",
+					 source->half_life);
+}
+
+static char *
+since_query(ServeCall *call)
+{
+	const RecsysSource *source = call->source;
+	const char *time = column_ref(source->time_column);
+	StringInfoData sql;
+
+	initStringInfo(&sql);
+	appendStringInfoString(&sql, "SELECT s.item, s.score FROM (SELECT c.item, ");
+	if (source->explicit_feedback)
+		appendStringInfoString(&sql, "count(DISTINCT c.person)::double precision");
+	else
+	{
+		appendStringInfoString(&sql, "sum(");
+		append_decayed(&sql, source);
+		appendStringInfoChar(&sql, ')');
+	}
+	appendStringInfo(&sql, " AS score FROM (SELECT %s::%s AS item, %s AS person, %s AS time, ",
+					 column_ref(NameStr(source->item.name)),
+					 format_type_be_qualified(source->item.type),
+					 column_ref(NameStr(source->user.name)), time);
+	if (source->explicit_feedback)
+		appendStringInfo(&sql, "CASE WHEN %1$s BETWEEN -1.7976931348623157e308"
+						 " AND 1.7976931348623157e308 THEN double precision '1' END",
+						 column_ref(source->value_column));
+	else
+		append_contribution(&sql, source);
+	appendStringInfo(&sql, " AS contribution FROM %s%s AS e WHERE %s >= now() - $1"
+					 " AND %s <= statement_timestamp() + interval '%d seconds'",
+					 get_rel_relkind(source->events) == RELKIND_PARTITIONED_TABLE ? "" : "ONLY ",
+					 quote_qualified_identifier(get_namespace_name(get_rel_namespace(source->events)),
+												get_rel_name(source->events)),
+					 time, time, recsys_max_future);
+	append_key_condition(&sql, &source->user);
+	append_key_condition(&sql, &source->item);
+	if (source->type_column)
+		appendStringInfo(&sql, " AND %s IS NOT NULL", column_ref(source->type_column));
+	appendStringInfo(&sql,
+					 " OFFSET 0) c WHERE c.contribution > 0 GROUP BY c.item) s"
+					 " LEFT JOIN %s.items i ON i.key = s.item"
+					 " ORDER BY s.score::real DESC, i.id, s.item LIMIT $2",
+					 quote_identifier(NameStr(source->name)));
+	return sql.data;
+}
+
+static void
+check_since(ServeCall *call, Datum since)
+{
+	Datum		zero = DirectFunctionCall3(interval_in, CStringGetDatum("0"),
+										   ObjectIdGetDatum(InvalidOid), Int32GetDatum(-1));
+
+	if (!DatumGetBool(DirectFunctionCall2(interval_gt, since, zero)))
+		ereport(ERROR,
+				errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				errmsg("since must be a positive interval, not %s",
+					   DatumGetCString(DirectFunctionCall1(interval_out, since))),
+				errhint("Pass how far to look back, for example since => interval '1 day'."));
+	if (call->source->time_column == NULL)
+		ereport(ERROR,
+				errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				errmsg("recsys source \"%s\" has no event time column, which since needs",
+					   NameStr(call->source->name)),
+				errhint("Call popular() without since, or create the source with event_time_column."));
+}
+
+/* The query may run code of users: nothing of call->served is used after. */
+void
+popular_since(ServeCall *call, Datum since, int k)
+{
+	Oid			types[2] = {INTERVALOID, INT4OID};
+	Datum		values[2] = {since, Int32GetDatum(k)};
+	char	   *sql;
+
+	check_since(call, since);
+	serve_open_items(call);
+	sql = since_query(call);
+	result_begin(call);
+
+	SPI_connect();
+	SPI_execute_with_args(sql, lengthof(types), types, values, NULL, true, 0);
+	for (uint64 i = 0; i < SPI_processed; i++)
+	{
+		HeapTuple	tuple = SPI_tuptable->vals[i];
+		TupleDesc	desc = SPI_tuptable->tupdesc;
+		bool		isnull;
+		Datum		item = SPI_getbinval(tuple, desc, 1, &isnull);
+
+		result_row(call, item, DatumGetFloat8(SPI_getbinval(tuple, desc, 2, &isnull)));
+	}
+	SPI_finish();
+}

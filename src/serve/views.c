@@ -1,0 +1,104 @@
+/*
+ * views.c
+ *	  The views of a source's schema: state in the user's own keys.
+ *
+ * The first branch of item_similarity never has rows: it fixes the types of
+ * the columns, typmod and collation included, so that the view can be replaced
+ * whatever models there are, and is valid when there is none.
+ */
+#include "postgres.h"
+
+#include "lib/stringinfo.h"
+#include "utils/builtins.h"
+
+#include "serve/serve.h"
+
+/* Decay in SQL must not raise an underflow error: below 1e-300 it is 0. */
+static char *
+decayed_weight(const RecsysSource *source)
+{
+	if (source->half_life <= 0)
+		return pstrdup("e.weight");
+	return psprintf("CASE WHEN abs(e.weight) < 1e-150 THEN 0 ELSE e.weight"
+					" * power(double precision '2', greatest(-500, least(500, p.landmark -"
+					" extract(epoch FROM now() - timestamptz '2000-01-01 00:00:00+00')::double precision"
+					" / double precision '%.17g'))) END", source->half_life);
+}
+
+static void
+comment_on(const RecsysSource *source, const char *view, const char *column,
+		   const char *comment)
+{
+	char	   *name = quote_qualified_identifier(NameStr(source->name), view);
+
+	if (column)
+		name = psprintf("%s.%s", name, column);
+	catalog_execute_as(source->owner,
+					   psprintf("COMMENT ON %s %s IS %s", column ? "COLUMN" : "VIEW",
+								name, quote_literal_cstr(comment)));
+}
+
+static void
+create_interactions(const RecsysSource *source)
+{
+	const char *schema = quote_identifier(NameStr(source->name));
+
+	catalog_execute_as(source->owner, psprintf(
+		"CREATE OR REPLACE VIEW %1$s.interactions AS"
+		" SELECT u.key AS user_id, i.key AS item_id,"
+		" %2$s AS weight,"
+		" timestamptz '2000-01-01 00:00:00+00' + e.time * interval '1 microsecond' AS last_time"
+		" FROM %1$s.profiles p"
+		" JOIN %1$s.users u ON u.id = p.user_id"
+		" CROSS JOIN LATERAL unnest(p.items, p.weights, p.times) AS e(item, weight, time)"
+		" JOIN %1$s.items i ON i.id = e.item",
+		schema, decayed_weight(source)));
+	comment_on(source, "interactions", NULL,
+			   "what the state holds of each user and item, as of the last flush");
+	comment_on(source, "interactions", "user_id", "key of the user");
+	comment_on(source, "interactions", "item_id", "key of the item");
+	comment_on(source, "interactions", "weight",
+			   source->explicit_feedback ? "the user's last rating of the item" :
+			   "sum of the weights of the user's events on the item, decayed to now()");
+	comment_on(source, "interactions", "last_time", "time of the user's newest event on the item");
+}
+
+static void
+create_item_similarity(const RecsysSource *source)
+{
+	StringInfoData sql;
+	ListCell   *lc;
+
+	initStringInfo(&sql);
+	appendStringInfo(&sql,
+					 "CREATE OR REPLACE VIEW %1$s.item_similarity AS"
+					 " SELECT NULL::name AS model, i.key AS item_id,"
+					 " i.key AS similar_item_id, NULL::real AS score"
+					 " FROM %1$s.items i WHERE false",
+					 quote_identifier(NameStr(source->name)));
+	foreach(lc, catalog_models(source->id))
+	{
+		const RecsysModel *model = lfirst(lc);
+		const ModelAlgorithm *algorithm = model_algorithm(model->algorithm);
+
+		if (algorithm->similarity_sql)
+			appendStringInfo(&sql,
+							 " UNION ALL SELECT %s::name, s.item_id, s.similar_item_id, s.score FROM (%s) s",
+							 quote_literal_cstr(NameStr(model->name)),
+							 algorithm->similarity_sql(source, NameStr(model->name)));
+	}
+	catalog_execute_as(source->owner, sql.data);
+	comment_on(source, "item_similarity", NULL,
+			   "similar items as the models have published them");
+	comment_on(source, "item_similarity", "model", "name of the model");
+	comment_on(source, "item_similarity", "item_id", "key of the item");
+	comment_on(source, "item_similarity", "similar_item_id", "key of an item similar to it");
+	comment_on(source, "item_similarity", "score", "similarity of the two");
+}
+
+void
+serve_create_views(const RecsysSource *source)
+{
+	create_interactions(source);
+	create_item_similarity(source);
+}
