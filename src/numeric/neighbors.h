@@ -1,0 +1,116 @@
+/*
+ * neighbors.h
+ *	  The k most similar items of every item, kept up as dots change.
+ *
+ * score(i,j) = dot(i,j) / (norm(i) * norm(j) + shrinkage), norm = sqrt(sumsq);
+ * 0 if a norm is 0, if fewer than min_support users are common, or if the
+ * cosine is not above 4e-6.  Only scores above 0 are listed.
+ *
+ * The rhythm: neighbors_touch() with every change of r(u,i), next to
+ * pairs_add(); now and then neighbors_refresh() until it is done; then, for
+ * every row that neighbors_next_dirty() names, write neighbors_topk() to the
+ * table and say so by neighbors_published().  After that every published
+ * score is within NEIGHBORS_EPS of the exact one (and float rounding), and no
+ * unlisted pair beats the k-th listed by more.
+ *
+ * Where the pairs don't fit in memory, rows come from elsewhere: instead of
+ * neighbors_refresh(), work off neighbors_next_row() with neighbors_put_row().
+ */
+#ifndef RECSYS_NUMERIC_NEIGHBORS_H
+#define RECSYS_NUMERIC_NEIGHBORS_H
+
+#include "numeric/alloc.h"
+#include "numeric/pairs.h"
+
+/* What a published score may be off before its row is written again: half of
+ * the promised 1e-3, which leaves room for the drift of float dots. */
+#define NEIGHBORS_EPS	5e-4
+
+typedef struct NeighborLists NeighborLists;
+
+typedef struct NeighborParams
+{
+	int			k;
+	double		shrinkage;		/* >= 0 */
+	int			min_support;	/* <= 1: any */
+	double		eps;			/* 0: NEIGHBORS_EPS */
+} NeighborParams;
+
+/* NULL when there is no memory. */
+extern NeighborLists *neighbors_create(const Allocator *memory, size_t max_bytes,
+									   const NeighborParams *params);
+extern void neighbors_destroy(NeighborLists *nl);
+extern size_t neighbors_bytes(const NeighborLists *nl);
+
+/* sumsq[i], i in [0, n): the caller's array, read at every refresh; items
+ * beyond have 0.  To be told again when it moves or grows. */
+extern void neighbors_set_sumsq(NeighborLists *nl, const double *sumsq, int32_t n);
+
+/*
+ * r(u,i) of one user moved by delta; js and rs are the rest of the user's
+ * history, as for pairs_add().  False: no memory (the lists are then only
+ * good for neighbors_destroy(); so for all functions here).
+ */
+extern bool neighbors_touch(NeighborLists *nl, int32_t i, const int32_t *js,
+							const double *rs, int n, double delta);
+
+/* Everything may have changed, as after a build or a change of scale: every
+ * row 1 .. max_item is to be listed afresh.  What is published stays. */
+extern bool neighbors_touch_all(NeighborLists *nl, int32_t max_item);
+
+typedef enum NeighborsState
+{
+	NEIGHBORS_DONE,				/* all lists are exact, dirty rows known */
+	NEIGHBORS_MORE,				/* call again */
+	NEIGHBORS_FAILED			/* no memory */
+} NeighborsState;
+
+/* Scans up to budget rows.  Between the calls events may go on.  ps must be
+ * the store that the touches went into; at most one NeighborLists may work
+ * with "bury", which lets go of pairs that are gone. */
+extern NeighborsState neighbors_refresh(NeighborLists *nl, PairStore *ps,
+										bool bury, int budget);
+
+/* Without a store: the next item whose row is wanted, or 0 when done.  Then
+ * neighbors_put_row() with all its partners, computed from the histories of
+ * its users as they are now. */
+extern int32_t neighbors_next_row(NeighborLists *nl);
+extern bool neighbors_put_row(NeighborLists *nl, int32_t i, const PairRowView *row);
+
+/* A row whose published form is off, or 0; the same one until it is told to
+ * be published.  Right after NEIGHBORS_DONE. */
+extern int32_t neighbors_next_dirty(NeighborLists *nl);
+/* The list of an item, best first, ties by the smaller item; returns its
+ * length, at most k. */
+extern int	neighbors_topk(const NeighborLists *nl, int32_t i, int32_t *items,
+						   float *scores);
+/* The table now holds what neighbors_topk() gives. */
+extern bool neighbors_published(NeighborLists *nl, int32_t i);
+/* The table holds this row, as found after a restart (n <= k, best first);
+ * before the first refresh. */
+extern bool neighbors_load_published(NeighborLists *nl, int32_t i,
+									 const int32_t *items, const float *scores,
+									 int n);
+
+/* Item i is gone: out of all lists, its own row is empty, and rows that were
+ * published with it are dirty.  Its sumsq must read 0 from now on, and
+ * pairs_clear_item() be called as well. */
+extern bool neighbors_forget(NeighborLists *nl, int32_t i);
+
+/* An item whose norm has fallen so far that rounding may show in its dots, or
+ * 0: its row should be computed afresh, put into the store by pairs_set(),
+ * and made known by neighbors_touch_row().  None where sums are exact. */
+extern int32_t neighbors_next_worn(NeighborLists *nl);
+extern bool neighbors_touch_row(NeighborLists *nl, int32_t i);
+
+typedef struct NeighborsWork
+{
+	int64_t		scans;			/* rows scanned because their item was touched */
+	int64_t		rescans;		/* rows scanned because their list ran short */
+	int64_t		cells;			/* cells looked at */
+	int64_t		lookups;		/* lists searched for a partner */
+} NeighborsWork;
+
+extern NeighborsWork neighbors_work(const NeighborLists *nl);
+
+#endif							/* RECSYS_NUMERIC_NEIGHBORS_H */
