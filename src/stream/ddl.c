@@ -265,8 +265,7 @@ run_createdb(UtilityCall *c, CreatedbStmt *stmt)
 	if (may_create_databases())
 		dboid = get_database_oid(template, true);
 	run_alone(c, dboid, false);
-	if (shared_control != NULL)
-		shared_request_scout(InvalidOid);
+	shared_notify_all_at_commit();
 }
 
 /* MOVE to a tablespace; ALLOW_CONNECTIONS may bring a database back. */
@@ -279,8 +278,7 @@ run_alter_database(UtilityCall *c, AlterDatabaseStmt *stmt)
 		run_alone(c, dboid, false);
 	else
 		run(c);
-	if (shared_control != NULL && OidIsValid(dboid))
-		shared_request_scout(dboid);
+	shared_notify_all_at_commit();
 }
 
 static void

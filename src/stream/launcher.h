@@ -54,8 +54,12 @@ extern void shared_free(SourceShared *s);
 extern void shared_back_off(SourceShared *s, bool failed);
 extern double shared_rate(double rate, TimestampTz rate_at);	/* decayed to now */
 
+/* shared.c; the worker runs and has done so for long */
+extern bool shared_healthy(const SourceShared *s);
+
 /* shared.c; the caller does not hold the lock */
 extern void shared_request_scout(Oid dboid);	/* InvalidOid: all databases */
+extern void shared_notify_all_at_commit(void);
 extern void shared_wake_launcher(void);
 extern void shared_wake(SourceShared *s);
 extern bool shared_wait_gone(SourceShared *s, int timeout_ms);

@@ -55,7 +55,8 @@ SharedControl *shared_control = NULL;
 int			launcher_restart_delay = 1000;
 
 static SourceShared *entries = NULL;
-static bool notify_pending = false;
+static bool notify_pending = false; /* for this database */
+static bool notify_all_pending = false; /* for all of them */
 static SourceShared *attached = NULL;
 static emit_log_hook_type prev_emit_log_hook = NULL;
 
@@ -253,6 +254,13 @@ shared_blocked(Oid dboid)
 	return false;
 }
 
+bool
+shared_healthy(const SourceShared *s)
+{
+	return s->pid != 0 &&
+		TimestampDifferenceExceeds(s->started_at, GetCurrentTimestamp(), HEALTHY_MS);
+}
+
 /*
  * When a worker that has ended may be started again: at once after a clean end
  * (but not in a tight loop), else after a delay that doubles with each failure
@@ -264,12 +272,10 @@ shared_back_off(SourceShared *s, bool failed)
 	TimestampTz now = GetCurrentTimestamp();
 	int64		delays = 1;
 
-	if (!failed)
+	if (!failed || TimestampDifferenceExceeds(s->started_at, now, HEALTHY_MS))
 		s->failures = 0;
-	else
+	if (failed)
 	{
-		if (TimestampDifferenceExceeds(s->started_at, now, HEALTHY_MS))
-			s->failures = 0;
 		s->failures++;
 		delays = INT64CONST(1) << Min(s->failures - 1, 6);
 		delays = Min(delays, MAX_DELAYS);
@@ -290,21 +296,23 @@ static void
 detach(int code, Datum arg)
 {
 	SourceShared *s = (SourceShared *) DatumGetPointer(arg);
+	bool		failed;
 	bool		explained;
 
 	emit_log_hook = prev_emit_log_hook;
 	attached = NULL;
 
 	LWLockAcquire(shared_control->lock, LW_EXCLUSIVE);
+	failed = code != 0 && s->wanted && !shared_blocked(s->dboid);
 	s->pid = 0;
 	s->latch = NULL;
-	shared_back_off(s, code != 0);
+	shared_back_off(s, failed);
 	LWLockRelease(shared_control->lock);
 
 	SpinLockAcquire(&s->mutex);
 	explained = s->last_error_at >= s->started_at;
 	SpinLockRelease(&s->mutex);
-	if (code != 0 && !explained)
+	if (failed && !explained)
 		shared_report_error(s, "the stream worker ended; the server log has the reason");
 
 	shared_progress(s, NULL, 0, 0);
@@ -507,6 +515,14 @@ shared_notify_at_commit(void)
 		notify_pending = true;
 }
 
+/* For commands that make a database appear. */
+void
+shared_notify_all_at_commit(void)
+{
+	if (shared_control != NULL)
+		notify_all_pending = true;
+}
+
 /*
  * A prepared transaction may be committed by another process and after a
  * restart, where nobody would know of the request any more; as with NOTIFY,
@@ -516,23 +532,25 @@ static void
 notify_xact_callback(XactEvent event, void *arg)
 {
 	(void) arg;
-	if (likely(!notify_pending))
+	if (likely(!notify_pending && !notify_all_pending))
 		return;
 	switch (event)
 	{
 		case XACT_EVENT_PRE_PREPARE:
+			if (!notify_pending)
+				break;
 			ereport(ERROR,
 					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 					 errmsg("cannot PREPARE a transaction that has declared, changed or dropped recsys sources or models"),
 					 errhint("Use COMMIT.")));
 			break;
 		case XACT_EVENT_COMMIT:
-			notify_pending = false;
-			shared_request_scout(MyDatabaseId);
+			shared_request_scout(notify_all_pending ? InvalidOid : MyDatabaseId);
+			notify_pending = notify_all_pending = false;
 			break;
 		case XACT_EVENT_ABORT:
 		case XACT_EVENT_PREPARE:
-			notify_pending = false;
+			notify_pending = notify_all_pending = false;
 			break;
 		default:
 			break;

@@ -170,8 +170,6 @@ check_unknown(const Wait *w)
 {
 	const char *name = NameStr(w->source->name);
 
-	if (w->source->paused)
-		report_paused(name);
 	if (w->ours)
 		report_uncommitted(name, "created");
 	if (no_entry_is_free())
@@ -180,6 +178,26 @@ check_unknown(const Wait *w)
 				 errmsg("source \"%s\" is stopped, because recsys.max_sources is %d",
 						name, recsys_max_sources),
 				 errhint("Raise recsys.max_sources in postgresql.conf, then restart the server.")));
+}
+
+/*
+ * The entry says paused.  It may be behind a resume() that has been committed
+ * just now, so that the newest row decides.
+ */
+static void
+check_paused(const Wait *w)
+{
+	RecsysSource *source;
+
+	if (w->ours)
+		report_uncommitted(NameStr(w->source->name), "resumed");
+	PushActiveSnapshot(GetLatestSnapshot());
+	source = catalog_source_by_id(w->source->id, true);
+	PopActiveSnapshot();
+	if (source != NULL && source->paused)
+		report_paused(NameStr(w->source->name));
+	if (source != NULL)
+		pfree(source);
 }
 
 /* With an entry: did others pause or drop it, do we ourselves hold it up? */
@@ -201,10 +219,8 @@ check_known(const Wait *w, const Progress *p)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("source \"%s\" was dropped", name)));
-	if (w->ours && paused != w->source->paused)
-		report_uncommitted(name, w->source->paused ? "paused" : "resumed");
 	if (paused)
-		report_paused(name);
+		check_paused(w);
 
 	/*
 	 * A slot is created only when all transactions that run have ended, this
@@ -368,6 +384,8 @@ recsys_wait_for(PG_FUNCTION_ARGS)
 	check_rights(w.source);
 	check_server_can(NameStr(w.source->name));
 	w.ours = row_is_ours(w.source->id);
+	if (w.source->paused)
+		report_paused(NameStr(w.source->name));
 	if (!find_entry(&w, deadline))
 		PG_RETURN_BOOL(false);
 
