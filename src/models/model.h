@@ -13,6 +13,8 @@
 #include "postgres.h"
 #include "utils/snapshot.h"
 #include "catalog/catalog.h"
+#include "state/items.h"
+#include "state/profiles.h"
 
 /* ------------------------------------------------------------ parameters */
 
@@ -67,7 +69,24 @@ typedef struct ScoredItem
 
 /* --------------------------------------------------------- stream worker */
 
-struct Stream;					/* stream/stream.h */
+/*
+ * What the stream worker gives its models: the state as it is in memory.
+ * Models read it, and keep in "pairs" what item_knn models of one source share.
+ */
+typedef struct ModelHost
+{
+	MemoryContext context;		/* lives as long as the models */
+	const RecsysSource *source;
+	Items	   *items;
+	Profiles   *profiles;
+	uint64		change_no;		/* of the ProfileChange being fed */
+	uint64		rescale_no;		/* of the newest rescale() */
+	int			nitem_knn;		/* models that share "pairs" */
+	void	   *pairs;
+	void		(*progress) (struct ModelHost *host, const char *phase,
+							 int64 done, int64 total);
+	Size		(*memory_left) (struct ModelHost *host);	/* of recsys.memory */
+} ModelHost;
 
 /* One change of r(u,i), before it is stored in the profile. */
 typedef struct ProfileChange
@@ -100,7 +119,7 @@ typedef struct ModelAlgorithm
 
 	/* stream worker; state is what open() returned, NULL callbacks are
 	 * skipped */
-	void	   *(*open) (struct Stream *stream, const RecsysModel *model);
+	void	   *(*open) (ModelHost *host, const RecsysModel *model);
 	void		(*close) (void *state);
 	/* build from the profiles; called with everything flushed */
 	void		(*build) (void *state);

@@ -18,7 +18,7 @@ table_damaged(const RecsysSource *source, const char *relname)
 {
 	ereport(ERROR,
 			errcode(ERRCODE_DATA_CORRUPTED),
-			errmsg("table \"%s\" of recsys source \"%s\" is not as it was created",
+			errmsg("table \"%s\" of source \"%s\" is not as it was created",
 				   relname, NameStr(source->name)),
 			errhint("Undo the change, or drop the source with recsys.drop_source() and create it again."));
 }
@@ -70,7 +70,7 @@ checked_attribute(TupleTableSlot *slot, int attnum)
 	if (isnull)
 		ereport(ERROR,
 				errcode(ERRCODE_DATA_CORRUPTED),
-				errmsg("unexpected null in column %d of a table of a recsys source", attnum),
+				errmsg("unexpected null in column %d of a table of a source", attnum),
 				errhint("Rebuild the state with recsys.resync()."));
 	return value;
 }
@@ -83,7 +83,7 @@ checked_array(Datum value, Oid element, int *n)
 	if (ARR_ELEMTYPE(array) != element || ARR_NDIM(array) > 1 || ARR_HASNULL(array))
 		ereport(ERROR,
 				errcode(ERRCODE_DATA_CORRUPTED),
-				errmsg("unexpected array in a table of a recsys source"),
+				errmsg("unexpected array in a table of a source"),
 				errhint("Rebuild the state with recsys.resync()."));
 	*n = ArrayGetNItems(ARR_NDIM(array), ARR_DIMS(array));
 	return ARR_DATA_PTR(array);

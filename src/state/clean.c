@@ -403,6 +403,24 @@ event_clean_tuple(EventMap *map, HeapTuple tuple, bool decoding,
 	return event_clean(map, map->values, map->isnull, decoding, now, event);
 }
 
+RejectReason
+event_clean_merged(EventMap *map, HeapTuple newrow, HeapTuple oldrow, Event *event)
+{
+	int			natts = map->desc->natts;
+	Datum	   *old_values = palloc(sizeof(Datum) * natts);
+	bool	   *old_isnull = palloc(sizeof(bool) * natts);
+
+	heap_deform_tuple(oldrow, map->desc, old_values, old_isnull);
+	heap_deform_tuple(newrow, map->desc, map->values, map->isnull);
+	for (int i = 0; i < natts; i++)
+		if (not_logged(map, i, map->values, map->isnull))
+		{
+			map->values[i] = old_values[i];
+			map->isnull[i] = old_isnull[i];
+		}
+	return event_clean(map, map->values, map->isnull, true, DT_NOEND, event);
+}
+
 void
 event_texts(EventMap *map, HeapTuple tuple, char **texts)
 {

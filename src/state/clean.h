@@ -79,6 +79,9 @@ extern RejectReason event_clean(EventMap *map, const Datum *values,
 /* The same for a heap tuple. */
 extern RejectReason event_clean_tuple(EventMap *map, HeapTuple tuple, bool decoding,
 									  TimestampTz now, Event *event);
+/* For a decoded update: columns not logged in newrow are taken from oldrow. */
+extern RejectReason event_clean_merged(EventMap *map, HeapTuple newrow,
+									   HeapTuple oldrow, Event *event);
 extern int	event_map_natts(const EventMap *map);
 
 /* The mapped columns of a row as text, for recsys.rejected_events; NULL where

@@ -421,7 +421,7 @@ profiles_get(Profiles *ps, int32 user)
 	{
 		Profile    *p = new_profile(ps, user);
 
-		if (!ps->complete && !ps->table_void)
+		if (!ps->complete)
 			load_profile(ps, p);
 		*place = p;
 	}
@@ -525,7 +525,7 @@ profiles_load_all(Profiles *ps, Size limit)
 	{
 		/* Half-loaded histories are of no use. */
 		profiles_void(ps);
-		ps->table_void = false;
+		ps->table_void = ps->complete = false;
 		return;
 	}
 	for (int32 user = 1; user <= profiles_max_user(ps); user++)
@@ -696,7 +696,7 @@ profiles_void(Profiles *ps)
 	ps->ndirty = ps->maxdirty = 0;
 	ps->dirty = NULL;
 	ps->table_void = true;
-	ps->complete = false;
+	ps->complete = true;
 }
 
 /* The source's landmark moves: what is in memory follows, and is not dirty

@@ -146,7 +146,7 @@ xidset_full_xid(TransactionId xid)
 	FullTransactionId next = ReadNextFullTransactionId();
 	uint32		epoch = EpochFromFullTransactionId(next);
 
-	if (xid >= XidFromFullTransactionId(next) && epoch > 0)
+	if (xid > XidFromFullTransactionId(next) && epoch > 0)
 		epoch--;
 	return U64FromFullTransactionId(FullTransactionIdFromEpochAndXid(epoch, xid));
 }

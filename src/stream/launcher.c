@@ -45,7 +45,7 @@
 #define POLL_MS 1000
 
 /* Next try where no background worker is free. */
-#define NO_WORKER_MS 5000
+#define NO_WORKER_MS 2000
 
 /* A paused source's worker gets this long for its last flush. */
 #define PAUSE_MS 30000

@@ -1,0 +1,563 @@
+/*
+ * item_knn.c
+ *	  item_knn on the side of the stream worker: exact cosine between items,
+ *	  kept up with every event, published as the k nearest neighbours.
+ *
+ * dot(i,j) = sum over users of r(u,i) r(u,j).  When r(u,i) goes from a to b,
+ * dot(i,j) grows by (b - a) r(u,j) for every other item j of the user's
+ * history (Papagelis et al. 2005), which runs backwards for retraction.
+ *
+ * The dots (numeric/pairs) are derived state: they live in memory only, are
+ * shared by all item_knn models of a source and are built from the histories
+ * in one pass at the start.  Which rows have to be published is known without
+ * looking at all of them (numeric/neighbors, one per model).
+ *
+ * Where the dots do not fit into recsys.memory, none are kept: a publication
+ * then collects all histories (12 bytes per interaction, for its duration) and
+ * computes the rows that it needs from their items' users.  That is slower and
+ * publishes less often, and gives the same neighbours.
+ */
+#include "postgres.h"
+
+#include <math.h>
+
+#include "catalog/pg_type_d.h"
+#include "miscadmin.h"
+#include "utils/array.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+
+#include "models/histories.h"
+#include "models/item_knn.h"
+#include "numeric/neighbors.h"
+#include "numeric/rowsum.h"
+#include "state/table.h"
+
+/* Work between two looks at interrupts, and time for one publication that
+ * nobody waits for: the stream has its turn in between. */
+#define REFRESH_ROWS 256
+#define BUILD_PRODUCTS ((int64) 10 * 1000 * 1000)
+#define PUBLISH_MS 200
+
+/* The share of time that publications without stored pairs may take: 1/4. */
+#define ROWS_MODE_PAUSE 3
+
+/* A decayed shrinkage is adjusted when it is off by this share. */
+#define SHRINKAGE_DRIFT 5e-4
+
+/* What the item_knn models of a source share. */
+typedef struct SharedPairs
+{
+	MemoryContext context;
+	Allocator	allocator;
+	PairStore  *store;			/* NULL: they do not fit */
+	bool		with_counts;
+	uint64		change_no;		/* newest change that is in the store */
+	uint64		rescale_no;		/* newest rescaling, likewise */
+} SharedPairs;
+
+typedef struct ItemKnn
+{
+	ModelHost  *host;
+	const RecsysModel *model;
+	MemoryContext context;
+	Allocator	allocator;
+	char		table[NAMEDATALEN];
+	char		index[NAMEDATALEN];
+	int			k;
+	double		shrinkage;		/* as declared */
+	double		used_shrinkage; /* relative to the landmark */
+	int			min_support;
+	NeighborLists *lists;
+	TimestampTz pause_until;	/* without stored pairs */
+	int32	   *items;			/* k each, of a row being written */
+	float	   *scores;
+} ItemKnn;
+
+static void
+out_of_memory(ItemKnn *knn)
+{
+	ereport(ERROR,
+			errcode(ERRCODE_OUT_OF_MEMORY),
+			errmsg("no memory for the neighbour lists of model \"%s\"",
+				   NameStr(knn->model->name)),
+			errhint("Raise recsys.memory or lower the model's k."));
+}
+
+/* ------------------------------------------------------------ open and close */
+
+static void *
+item_knn_open(ModelHost *host, const RecsysModel *model)
+{
+	MemoryContext context = AllocSetContextCreate(host->context, "recsys item_knn",
+												  ALLOCSET_DEFAULT_SIZES);
+	ItemKnn    *knn = MemoryContextAllocZero(context, sizeof(ItemKnn));
+
+	knn->host = host;
+	knn->model = model;
+	knn->context = context;
+	knn->allocator = histories_allocator(context);
+	snprintf(knn->table, NAMEDATALEN, "%s_neighbors", NameStr(model->name));
+	snprintf(knn->index, NAMEDATALEN, "%s_neighbors_pkey", NameStr(model->name));
+	knn->k = (int) params_get(model->params, "k");
+	knn->shrinkage = params_get(model->params, "shrinkage");
+	knn->min_support = (int) params_get(model->params, "min_support");
+	knn->items = MemoryContextAlloc(context, sizeof(int32) * knn->k);
+	knn->scores = MemoryContextAlloc(context, sizeof(float) * knn->k);
+	host->nitem_knn++;
+	return knn;
+}
+
+static void
+drop_pairs(ModelHost *host)
+{
+	SharedPairs *shared = host->pairs;
+
+	if (shared == NULL)
+		return;
+	MemoryContextDelete(shared->context);
+	host->pairs = NULL;
+}
+
+static void
+item_knn_close(void *state)
+{
+	ItemKnn    *knn = state;
+
+	if (--knn->host->nitem_knn == 0)
+		drop_pairs(knn->host);
+	MemoryContextDelete(knn->context);
+}
+
+/* --------------------------------------------------------------------- build */
+
+/* What does not fit stays away for as long as the models run. */
+static void
+give_up_pairs(SharedPairs *shared)
+{
+	ereport(LOG,
+			errmsg("item pairs do not fit into recsys.memory, neighbours are computed from the histories"),
+			errhint("Raise recsys.memory for fresher neighbours."));
+	pairs_destroy(shared->store);
+	shared->store = NULL;
+}
+
+static void
+build_pairs(ItemKnn *knn, SharedPairs *shared)
+{
+	ModelHost  *host = knn->host;
+	HistorySet *set = histories_collect(host, CurrentMemoryContext, false);
+	Allocator	scratch = histories_allocator(set->context);
+	PairBuild  *build;
+	bool		fits;
+
+	shared->store = pairs_create(&shared->allocator,
+								 host->memory_left(host) / 4 * 3,	/* caches grow, too */
+								 shared->with_counts);
+	if (shared->store == NULL)
+		return;
+	fits = pairs_expect(shared->store, host->items->next);
+	build = fits ? pairs_build_begin(shared->store, &set->h, &scratch) : NULL;
+	fits = build != NULL;
+	while (fits && pairs_build_done(build) < pairs_build_total(build))
+	{
+		CHECK_FOR_INTERRUPTS();
+		fits = pairs_build_step(build, BUILD_PRODUCTS);
+		host->progress(host, "pairs", pairs_build_done(build), pairs_build_total(build));
+	}
+	if (build)
+		pairs_build_end(build);
+	if (!fits)
+		give_up_pairs(shared);
+	MemoryContextDelete(set->context);
+}
+
+/* The pairs, built by the first model that needs them; again if this one needs
+ * counts and the others did not. */
+static void
+want_pairs(ItemKnn *knn)
+{
+	ModelHost  *host = knn->host;
+	SharedPairs *shared = host->pairs;
+	bool		counts = knn->min_support > 1;
+
+	if (shared && (shared->with_counts || !counts))
+		return;
+	drop_pairs(host);
+	shared = MemoryContextAllocZero(host->context, sizeof(SharedPairs));
+	shared->context = AllocSetContextCreate(host->context, "recsys pairs", ALLOCSET_DEFAULT_SIZES);
+	shared->allocator = histories_allocator(shared->context);
+	shared->with_counts = counts;
+	shared->change_no = host->change_no;
+	shared->rescale_no = host->rescale_no;
+	host->pairs = shared;
+	build_pairs(knn, shared);
+}
+
+/* Rows found in the table need not be written again if they are still right. */
+static void
+load_published(ItemKnn *knn)
+{
+	StateTable *t = table_open_state(knn->host->source->nspid, knn->table, knn->index,
+									 AccessShareLock);
+
+	for (TupleTableSlot *slot = table_get(t, GetActiveSnapshot(), 0, NULL);
+		 slot; slot = table_get_next(t))
+	{
+		ArrayType  *items,
+				   *scores;
+		int			n;
+
+		CHECK_FOR_INTERRUPTS();
+		slot_getallattrs(slot);
+		items = DatumGetArrayTypeP(slot->tts_values[1]);
+		scores = DatumGetArrayTypeP(slot->tts_values[2]);
+		n = ArrayGetNItems(ARR_NDIM(items), ARR_DIMS(items));
+		if (!neighbors_load_published(knn->lists, DatumGetInt32(slot->tts_values[0]),
+									  (int32 *) ARR_DATA_PTR(items),
+									  (float *) ARR_DATA_PTR(scores), n))
+			out_of_memory(knn);
+	}
+	table_close_state(t, AccessShareLock);
+}
+
+/*
+ * shrinkage applies to values decayed to now.  Dots and norms are relative to
+ * the landmark, so the shrinkage is brought there, too.
+ */
+static double
+shrinkage_now(ItemKnn *knn)
+{
+	const RecsysSource *source = knn->host->source;
+	double		age;
+
+	if (source->half_life == 0 || knn->shrinkage == 0)
+		return knn->shrinkage;
+	age = (double) GetCurrentTimestamp() / USECS_PER_SEC / source->half_life -
+		knn->host->profiles->landmark;
+	return knn->shrinkage * exp2(2 * age);
+}
+
+static void
+create_lists(ItemKnn *knn)
+{
+	NeighborParams params = {.k = knn->k,.min_support = knn->min_support};
+
+	if (knn->lists)
+		neighbors_destroy(knn->lists);
+	knn->used_shrinkage = params.shrinkage = shrinkage_now(knn);
+	/* the lists are what the model is: no limit but the machine's memory */
+	knn->lists = neighbors_create(&knn->allocator, SIZE_MAX, &params);
+	if (knn->lists == NULL)
+		out_of_memory(knn);
+	neighbors_set_sumsq(knn->lists, knn->host->items->sumsq, knn->host->items->next);
+	load_published(knn);
+	if (!neighbors_touch_all(knn->lists, knn->host->items->next - 1))
+		out_of_memory(knn);
+}
+
+static void
+item_knn_build(void *state)
+{
+	ItemKnn    *knn = state;
+
+	create_lists(knn);
+	want_pairs(knn);
+}
+
+/* -------------------------------------------------------------------- change */
+
+static void
+item_knn_change(void *state, const ProfileChange *change)
+{
+	ItemKnn    *knn = state;
+	SharedPairs *shared = knn->host->pairs;
+	double		delta = change->after - change->before;
+
+	if (delta == 0 && change->appears == 0)
+		return;
+	if (shared->store && shared->change_no != knn->host->change_no)
+	{
+		shared->change_no = knn->host->change_no;
+		if (!pairs_add(shared->store, change->item, change->items, change->weights,
+					   change->n, delta, change->appears))
+			give_up_pairs(shared);
+	}
+	if (!neighbors_touch(knn->lists, change->item, change->items, change->weights,
+						 change->n, delta))
+		out_of_memory(knn);
+}
+
+static void
+item_knn_rescale(void *state, double factor)
+{
+	ItemKnn    *knn = state;
+	SharedPairs *shared = knn->host->pairs;
+
+	/* the models are told one after the other: the pairs are scaled once */
+	if (shared->store && shared->rescale_no != knn->host->rescale_no)
+		pairs_scale(shared->store, factor * factor);
+	shared->rescale_no = knn->host->rescale_no;
+	create_lists(knn);
+}
+
+static void
+item_knn_forget_item(void *state, int32 item)
+{
+	ItemKnn    *knn = state;
+	SharedPairs *shared = knn->host->pairs;
+
+	if (shared->store)
+		pairs_clear_item(shared->store, item);
+	if (!neighbors_forget(knn->lists, item))
+		out_of_memory(knn);
+}
+
+/* All histories are empty: so are the rows, which the next publication finds. */
+static void
+item_knn_reset(void *state)
+{
+	ItemKnn    *knn = state;
+
+	drop_pairs(knn->host);
+	create_lists(knn);
+	want_pairs(knn);
+}
+
+static Size
+item_knn_memory(void *state)
+{
+	ItemKnn    *knn = state;
+	SharedPairs *shared = knn->host->pairs;
+	Size		pairs = shared && shared->store ? pairs_bytes(shared->store) : 0;
+
+	return pairs / Max(knn->host->nitem_knn, 1) +
+		(knn->lists ? neighbors_bytes(knn->lists) : 0);
+}
+
+/* ------------------------------------------------------------------- publish */
+
+static void
+set_row(ItemKnn *knn, RowSum *sum, const HistorySet *set, int32 item, PairRowView *row)
+{
+	if (!rowsum_reach(sum, knn->host->items->next))
+		out_of_memory(knn);
+	if (item <= set->max_item)
+		for (int64 x = set->item_offsets[item]; x < set->item_offsets[item + 1]; x++)
+		{
+			int32		user = set->item_rows[x];
+			int64		from = set->h.offsets[user];
+			int			n = (int) (set->h.offsets[user + 1] - from);
+			double		r = 0;
+
+			for (int i = 0; i < n; i++)
+				if (set->h.items[from + i] == item)
+					r = set->h.weights[from + i];
+			rowsum_add_float(sum, r, set->h.items + from, set->h.weights + from, n);
+		}
+	rowsum_take(sum, item, row);
+}
+
+/* Dots that have lost most of what they were are computed afresh. */
+static void
+repair_worn(ItemKnn *knn, SharedPairs *shared)
+{
+	HistorySet *set = NULL;
+	RowSum	   *sum = NULL;
+	Allocator	scratch;
+	int32		item;
+
+	while ((item = neighbors_next_worn(knn->lists)) != 0)
+	{
+		PairRowView row;
+		int32	   *js;
+		float	   *dots;
+		int32	   *counts;
+		int32		n = 0;
+
+		CHECK_FOR_INTERRUPTS();
+		if (set == NULL)
+		{
+			set = histories_collect(knn->host, CurrentMemoryContext, true);
+			scratch = histories_allocator(set->context);
+			sum = rowsum_create(&scratch, shared->with_counts);
+			if (sum == NULL)
+				out_of_memory(knn);
+		}
+		set_row(knn, sum, set, item, &row);
+		js = palloc_extended(sizeof(int32) * (Size) Max(row.n, 1), MCXT_ALLOC_HUGE);
+		dots = palloc_extended(sizeof(float) * (Size) Max(row.n, 1), MCXT_ALLOC_HUGE);
+		counts = palloc_extended(sizeof(int32) * (Size) Max(row.n, 1), MCXT_ALLOC_HUGE);
+		for (int32 x = 0; x < row.n; x++)
+		{
+			int32		j = row.js ? row.js[x] : x;
+
+			if (row.dots[x] == 0 || j == item || j == 0)
+				continue;
+			js[n] = j;
+			dots[n] = row.dots[x];
+			counts[n++] = row.counts ? row.counts[x] : 0;
+		}
+		if (!pairs_set(shared->store, item, n, js, dots, shared->with_counts ? counts : NULL))
+		{
+			give_up_pairs(shared);
+			break;
+		}
+		pfree(js);
+		pfree(dots);
+		pfree(counts);
+	}
+	if (set)
+		MemoryContextDelete(set->context);
+}
+
+/* Bring the lists up to date from the stored pairs.  False: more to do. */
+static bool
+refresh_from_pairs(ItemKnn *knn, SharedPairs *shared, bool all, TimestampTz deadline)
+{
+	bool		bury = knn->host->nitem_knn == 1;
+
+	repair_worn(knn, shared);
+	if (shared->store == NULL)
+		return false;
+	for (;;)
+	{
+		CHECK_FOR_INTERRUPTS();
+		switch (neighbors_refresh(knn->lists, shared->store, bury, REFRESH_ROWS))
+		{
+			case NEIGHBORS_DONE:
+				return true;
+			case NEIGHBORS_FAILED:
+				out_of_memory(knn);
+				break;
+			case NEIGHBORS_MORE:
+				if (!all && GetCurrentTimestamp() > deadline)
+					return false;
+		}
+	}
+}
+
+/* The same from the histories. */
+static bool
+refresh_from_histories(ItemKnn *knn, bool all)
+{
+	TimestampTz start = GetCurrentTimestamp();
+	HistorySet *set;
+	Allocator	scratch;
+	RowSum	   *sum;
+	int32		item;
+
+	if (!all && start < knn->pause_until)
+		return false;
+	set = histories_collect(knn->host, CurrentMemoryContext, true);
+	scratch = histories_allocator(set->context);
+	sum = rowsum_create(&scratch, knn->min_support > 1);
+	if (sum == NULL)
+		out_of_memory(knn);
+	while ((item = neighbors_next_row(knn->lists)) != 0)
+	{
+		PairRowView row;
+
+		CHECK_FOR_INTERRUPTS();
+		set_row(knn, sum, set, item, &row);
+		if (!neighbors_put_row(knn->lists, item, &row))
+			out_of_memory(knn);
+	}
+	MemoryContextDelete(set->context);
+	knn->pause_until = GetCurrentTimestamp() +
+		ROWS_MODE_PAUSE * (GetCurrentTimestamp() - start);
+	return true;
+}
+
+static Datum
+array_of(const void *data, int n, Oid type)
+{
+	Size		size = ARR_OVERHEAD_NONULLS(1) + sizeof(int32) * n;
+	ArrayType  *array = palloc0(size);
+
+	StaticAssertStmt(sizeof(int32) == sizeof(float), "both element types have one width");
+	SET_VARSIZE(array, size);
+	array->ndim = 1;
+	array->elemtype = type;
+	ARR_DIMS(array)[0] = n;
+	ARR_LBOUND(array)[0] = 1;
+	memcpy(ARR_DATA_PTR(array), data, sizeof(int32) * n);
+	return PointerGetDatum(array);
+}
+
+static void
+write_row(ItemKnn *knn, StateTable *t, int32 item)
+{
+	int			n = neighbors_topk(knn->lists, item, knn->items, knn->scores);
+	Datum		values[3];
+
+	values[0] = Int32GetDatum(item);
+	if (n == 0)
+		table_delete(t, 1, values);
+	else
+	{
+		values[1] = array_of(knn->items, n, INT4OID);
+		values[2] = array_of(knn->scores, n, FLOAT4OID);
+		table_put(t, 1, values, NULL);
+		pfree(DatumGetPointer(values[1]));
+		pfree(DatumGetPointer(values[2]));
+	}
+	if (!neighbors_published(knn->lists, item))
+		out_of_memory(knn);
+}
+
+static bool
+item_knn_publish(void *state, bool all)
+{
+	ItemKnn    *knn = state;
+	SharedPairs *shared = knn->host->pairs;
+	TimestampTz deadline = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), PUBLISH_MS);
+	StateTable *t;
+	int32		item;
+	bool		done = false;
+
+	if (knn->shrinkage > 0 &&
+		fabs(shrinkage_now(knn) - knn->used_shrinkage) > SHRINKAGE_DRIFT * knn->used_shrinkage)
+		create_lists(knn);
+	neighbors_set_sumsq(knn->lists, knn->host->items->sumsq, knn->host->items->next);
+	if (shared->store)
+		done = refresh_from_pairs(knn, shared, all, deadline);
+	if (shared->store == NULL)
+		done = refresh_from_histories(knn, all);
+	if (!done)
+		return false;
+
+	item = neighbors_next_dirty(knn->lists);
+	if (item == 0)
+		return true;
+	t = table_open_state(knn->host->source->nspid, knn->table, knn->index, RowExclusiveLock);
+	for (; item != 0; item = neighbors_next_dirty(knn->lists))
+	{
+		CHECK_FOR_INTERRUPTS();
+		write_row(knn, t, item);
+	}
+	table_close_state(t, RowExclusiveLock);
+	return true;
+}
+
+const ModelAlgorithm item_knn_algorithm = {
+	.name = "item_knn",
+	.params = item_knn_params,
+	.create_sql = item_knn_create_sql,
+	.drop_sql = item_knn_drop_sql,
+	.similarity_sql = item_knn_similarity_sql,
+	.open = item_knn_open,
+	.close = item_knn_close,
+	.build = item_knn_build,
+	.change = item_knn_change,
+	.publish = item_knn_publish,
+	.forget_item = item_knn_forget_item,
+	.reset = item_knn_reset,
+	.rescale = item_knn_rescale,
+	.memory = item_knn_memory,
+	.recommend = item_knn_recommend,
+	.similar_items = item_knn_similar_items,
+	.predict = item_knn_predict,
+	.explain = item_knn_explain,
+};

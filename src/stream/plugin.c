@@ -1,0 +1,639 @@
+/*
+ * plugin.c
+ *	  The output plugin: callbacks that collect the changes of one source.
+ *
+ * Callbacks run inside a transaction that decoding aborts, under a historic
+ * snapshot: they only read catalogues, clean rows and append to a spool.  Rows
+ * are freed after the callback, so values are copied, and values that decoding
+ * put together from TOAST chunks are fetched here.
+ *
+ * A committed transaction goes to the queue.  One that decoding hands over
+ * while it is in progress (it exceeded logical_decoding_work_mem) goes to a
+ * spool of its own; when it commits, the queue gets a reference to it.  Rolled
+ * back subtransactions are noted and skipped when it is applied, for their
+ * changes lie among the others.
+ */
+#include "postgres.h"
+
+#include "access/genam.h"
+#include "access/sysattr.h"
+#include "access/transam.h"
+#include "catalog/partition.h"
+#include "mb/pg_wchar.h"
+#include "miscadmin.h"
+#include "replication/logical.h"
+#include "replication/origin.h"
+#include "replication/output_plugin.h"
+#include "storage/standbydefs.h"
+#include "utils/hsearch.h"
+#include "utils/inval.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+#include "utils/relcache.h"
+
+#include "compat.h"
+#include "stream/stream.h"
+
+/* How much of an old row WAL holds. */
+typedef enum OldRow
+{
+	OLD_ROW_NONE,				/* identity does not cover the mapped columns */
+	OLD_ROW_COVERED,			/* mapped columns are part of the identity */
+	OLD_ROW_FULL
+} OldRow;
+
+typedef struct RelationEntry
+{
+	Oid			relid;			/* hash key */
+	EventMap   *map;			/* NULL: not of this source */
+	OldRow		old_row;
+} RelationEntry;
+
+/* The plugin API gives us no place to pass it through. */
+static Stream *current_stream = NULL;
+
+extern PGDLLEXPORT void _PG_output_plugin_init(OutputPluginCallbacks *cb);
+
+void
+plugin_current_stream(Stream *s)
+{
+	current_stream = s;
+}
+
+static inline Stream *
+stream_of(LogicalDecodingContext *ctx)
+{
+	return ctx->output_plugin_private;
+}
+
+static void
+on_startup(LogicalDecodingContext *ctx, OutputPluginOptions *options, bool is_init)
+{
+	(void) is_init;
+	if (current_stream == NULL)
+		ereport(ERROR,
+				errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				errmsg("output plugin \"recsys\" serves the workers of recsys only"),
+				errhint("Read the views of the source instead of its replication slot."));
+	ctx->output_plugin_private = current_stream;
+	options->output_type = OUTPUT_PLUGIN_BINARY_OUTPUT;
+}
+
+/* ------------------------------------------------- which relations are ours */
+
+/* Called at any moment, so it only leaves a note. */
+static void
+on_relcache_invalidation(Datum arg, Oid relid)
+{
+	(void) arg;
+	(void) relid;
+	if (current_stream)
+		current_stream->relations_stale = true;
+}
+
+void
+plugin_reset_relations(Stream *s)
+{
+	static bool registered = false;
+	HASHCTL		ctl = {.keysize = sizeof(Oid),.entrysize = sizeof(RelationEntry)};
+
+	if (!registered)
+		CacheRegisterRelcacheCallback(on_relcache_invalidation, (Datum) 0);
+	registered = true;
+	if (s->relations)
+	{
+		HASH_SEQ_STATUS status;
+		RelationEntry *entry;
+
+		hash_seq_init(&status, s->relations);
+		while ((entry = hash_seq_search(&status)) != NULL)
+			if (entry->map)
+				event_map_free(entry->map);
+		hash_destroy(s->relations);
+	}
+	ctl.hcxt = s->context;
+	s->relations = hash_create("recsys relations", 64, &ctl,
+							   HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	s->relations_stale = false;
+}
+
+static bool
+is_covered(Relation relation, const char *column, Bitmapset *identity)
+{
+	if (column == NULL)
+		return true;
+	for (int i = 0; i < RelationGetDescr(relation)->natts; i++)
+	{
+		Form_pg_attribute att = TupleDescAttr(RelationGetDescr(relation), i);
+
+		if (!att->attisdropped && strcmp(NameStr(att->attname), column) == 0)
+			return bms_is_member(att->attnum - FirstLowInvalidHeapAttributeNumber, identity);
+	}
+	return false;
+}
+
+static OldRow
+old_row_of(Stream *s, Relation relation)
+{
+	RecsysSource *source = s->source;
+	Bitmapset  *identity;
+	bool		covered;
+
+	if (relation->rd_rel->relreplident == REPLICA_IDENTITY_FULL)
+		return OLD_ROW_FULL;
+	identity = RelationGetIndexAttrBitmap(relation, INDEX_ATTR_BITMAP_IDENTITY_KEY);
+	covered = is_covered(relation, NameStr(source->user.name), identity) &&
+		is_covered(relation, NameStr(source->item.name), identity) &&
+		is_covered(relation, source->type_column, identity) &&
+		is_covered(relation, source->value_column, identity) &&
+		is_covered(relation, source->time_column, identity);
+	bms_free(identity);
+	return covered ? OLD_ROW_COVERED : OLD_ROW_NONE;
+}
+
+static bool
+belongs_to_source(Stream *s, Relation relation)
+{
+	List	   *ancestors;
+	bool		found;
+
+	if (RelationGetRelid(relation) == s->source->events)
+		return true;
+	if (!relation->rd_rel->relispartition)
+		return false;
+	ancestors = get_partition_ancestors(RelationGetRelid(relation));
+	found = list_member_oid(ancestors, s->source->events);
+	list_free(ancestors);
+	return found;
+}
+
+/* NULL if the relation is not of this source. */
+static RelationEntry *
+find_relation(Stream *s, Relation relation)
+{
+	Oid			relid = RelationGetRelid(relation);
+	RelationEntry *entry;
+
+	if (s->relations_stale)
+		plugin_reset_relations(s);
+	entry = hash_search(s->relations, &relid, HASH_FIND, NULL);
+	if (entry == NULL)
+	{
+		EventMap   *map = NULL;
+		OldRow		old_row = OLD_ROW_NONE;
+
+		/* may raise an error, so the entry is made afterwards */
+		if (belongs_to_source(s, relation))
+		{
+			map = event_map_create(s->source, RelationGetDescr(relation), s->context, false);
+			old_row = old_row_of(s, relation);
+		}
+		entry = hash_search(s->relations, &relid, HASH_ENTER, NULL);
+		entry->map = map;
+		entry->old_row = old_row;
+	}
+	return entry->map ? entry : NULL;
+}
+
+/* ----------------------------------------------------------- one change */
+
+/* Where the change of this moment goes. */
+static Spool *
+target_spool(Stream *s, ReorderBufferTXN *txn)
+{
+	if (s->current)
+		return s->current->spool;
+	if (!s->begun)
+	{
+		SpoolRecord *begin = spool_append(s->queue, RECORD_BEGIN, 0);
+
+		begin->time = compat_commit_time(txn);
+		begin->lsn = txn->end_lsn;
+		s->begun = true;
+	}
+	return s->queue;
+}
+
+static void
+append_event(Spool *spool, RecordKind kind, const Event *event, TransactionId xid, Oid relid)
+{
+	SpoolRecord *record = spool_append(spool, kind, event->user.len + event->item.len);
+
+	record->xid = xid;
+	record->relid = relid;
+	record->ignored = event->ignored;
+	record->weight = event->weight;
+	record->time = event->time;
+	record->user = event->user.num;
+	record->item = event->item.num;
+	record->user_len = event->user.len;
+	record->item_len = event->item.len;
+	if (event->user.len > 0)
+		memcpy(RECORD_BYTES(record), event->user.bytes, event->user.len);
+	if (event->item.len > 0)
+		memcpy(RECORD_BYTES(record) + event->user.len, event->item.bytes, event->item.len);
+}
+
+static void
+append_unmatched(Spool *spool, TransactionId xid, Oid relid)
+{
+	SpoolRecord *record = spool_append(spool, RECORD_UNMATCHED, 0);
+
+	record->xid = xid;
+	record->relid = relid;
+}
+
+/* The row as text, each column with its length; -1 for null. */
+static void
+append_reject(Spool *spool, EventMap *map, HeapTuple tuple, RejectReason reason,
+			  TransactionId xid, Oid relid)
+{
+	char	   *texts[EVENT_NTEXTS];
+	int32		lengths[EVENT_NTEXTS];
+	Size		size = sizeof(lengths);
+	SpoolRecord *record;
+	char	   *to;
+
+	event_texts(map, tuple, texts);
+	for (int i = 0; i < EVENT_NTEXTS; i++)
+	{
+		lengths[i] = -1;
+		if (texts[i] == NULL)
+			continue;
+		/* enough to recognise the row by */
+		lengths[i] = pg_mbcliplen(texts[i], strlen(texts[i]), RECSYS_MAX_KEY_LEN);
+		size += lengths[i];
+	}
+	record = spool_append(spool, RECORD_REJECT, size);
+	record->reason = reason;
+	record->xid = xid;
+	record->relid = relid;
+	to = RECORD_BYTES(record);
+	memcpy(to, lengths, sizeof(lengths));
+	to += sizeof(lengths);
+	for (int i = 0; i < EVENT_NTEXTS; i++)
+	{
+		if (lengths[i] <= 0)
+			continue;
+		memcpy(to, texts[i], lengths[i]);
+		to += lengths[i];
+	}
+}
+
+static bool
+same_bytes(const KeyValue *a, const KeyValue *b)
+{
+	return a->num == b->num && a->len == b->len &&
+		(a->len == 0 || memcmp(a->bytes, b->bytes, a->len) == 0);
+}
+
+/* A row of an update whose mapped columns did not change is no event. */
+static bool
+same_event(const Event *a, const Event *b)
+{
+	return same_bytes(&a->user, &b->user) && same_bytes(&a->item, &b->item) &&
+		a->weight == b->weight && a->time == b->time && a->ignored == b->ignored;
+}
+
+/*
+ * Columns that an update left in TOAST are missing from the new row; they are
+ * as in the old one, where that is complete.
+ */
+static RejectReason
+clean_new_row(RelationEntry *entry, HeapTuple newrow, HeapTuple oldrow, Event *event)
+{
+	RejectReason reason = event_clean_tuple(entry->map, newrow, true, DT_NOEND, event);
+
+	if (reason == EVENT_INCOMPLETE && oldrow && entry->old_row == OLD_ROW_FULL)
+		reason = event_clean_merged(entry->map, newrow, oldrow, event);
+	return reason;
+}
+
+static void
+collect_insert(Spool *spool, RelationEntry *entry, HeapTuple row, TransactionId xid)
+{
+	Event		event;
+	RejectReason reason = event_clean_tuple(entry->map, row, true, DT_NOEND, &event);
+
+	if (reason == REJECT_NONE)
+		append_event(spool, RECORD_INSERT, &event, xid, entry->relid);
+	else
+		append_reject(spool, entry->map, row, reason, xid, entry->relid);
+}
+
+static void
+collect_delete(Spool *spool, RelationEntry *entry, HeapTuple row, TransactionId xid)
+{
+	Event		event;
+
+	if (row == NULL || entry->old_row == OLD_ROW_NONE)
+		append_unmatched(spool, xid, entry->relid);
+	else if (event_clean_tuple(entry->map, row, true, DT_NOEND, &event) == REJECT_NONE)
+		append_event(spool, RECORD_RETRACT, &event, xid, entry->relid);
+	/* else it was rejected when it came, and has counted for nothing */
+}
+
+static void
+collect_update(Spool *spool, RelationEntry *entry, HeapTuple newrow, HeapTuple oldrow,
+			   TransactionId xid)
+{
+	Event		before,
+				after;
+	RejectReason old_reason,
+				new_reason;
+
+	/* No old row although the identity covers our columns: they are as before. */
+	if (oldrow == NULL && entry->old_row == OLD_ROW_COVERED)
+		return;
+
+	new_reason = clean_new_row(entry, newrow, oldrow, &after);
+	if (oldrow == NULL || entry->old_row == OLD_ROW_NONE)
+	{
+		if (new_reason == REJECT_NONE)
+			append_event(spool, RECORD_REPLACE, &after, xid, entry->relid);
+		else
+			append_unmatched(spool, xid, entry->relid);
+		return;
+	}
+
+	old_reason = event_clean_tuple(entry->map, oldrow, true, DT_NOEND, &before);
+	if (old_reason == REJECT_NONE && new_reason == REJECT_NONE && same_event(&before, &after))
+		return;
+	if (old_reason == REJECT_NONE)
+		append_event(spool, RECORD_RETRACT, &before, xid, entry->relid);
+	if (new_reason == REJECT_NONE)
+		append_event(spool, RECORD_INSERT, &after, xid, entry->relid);
+	else if (new_reason != EVENT_INCOMPLETE && old_reason != new_reason)
+		append_reject(spool, entry->map, newrow, new_reason, xid, entry->relid);
+}
+
+static void
+on_change(LogicalDecodingContext *ctx, ReorderBufferTXN *txn, Relation relation,
+		  ReorderBufferChange *change)
+{
+	Stream	   *s = stream_of(ctx);
+	RelationEntry *entry = find_relation(s, relation);
+	HeapTuple	newrow,
+				oldrow;
+	TransactionId xid;
+	Spool	   *spool;
+	MemoryContext old;
+
+	if (entry == NULL)
+		return;
+	old = MemoryContextSwitchTo(s->scratch);
+	newrow = compat_change_tuple(change->data.tp.newtuple);
+	oldrow = compat_change_tuple(change->data.tp.oldtuple);
+	xid = change->txn ? change->txn->xid : txn->xid;
+	spool = target_spool(s, txn);
+	switch (change->action)
+	{
+		case REORDER_BUFFER_CHANGE_INSERT:
+			collect_insert(spool, entry, newrow, xid);
+			break;
+		case REORDER_BUFFER_CHANGE_UPDATE:
+			collect_update(spool, entry, newrow, oldrow, xid);
+			break;
+		case REORDER_BUFFER_CHANGE_DELETE:
+			collect_delete(spool, entry, oldrow, xid);
+			break;
+		default:
+			break;
+	}
+	MemoryContextSwitchTo(old);
+}
+
+/* Only the registered table itself resets: retention truncates leaves. */
+static void
+on_truncate(LogicalDecodingContext *ctx, ReorderBufferTXN *txn, int nrelations,
+			Relation relations[], ReorderBufferChange *change)
+{
+	Stream	   *s = stream_of(ctx);
+
+	for (int i = 0; i < nrelations; i++)
+		if (RelationGetRelid(relations[i]) == s->source->events)
+		{
+			SpoolRecord *record = spool_append(target_spool(s, txn), RECORD_TRUNCATE, 0);
+
+			record->xid = change->txn ? change->txn->xid : txn->xid;
+			record->relid = s->source->events;
+		}
+}
+
+static void
+on_message(LogicalDecodingContext *ctx, ReorderBufferTXN *txn, XLogRecPtr lsn,
+		   bool transactional, const char *prefix, Size size, const char *message)
+{
+	Stream	   *s = stream_of(ctx);
+	MessageHeader header;
+	SpoolRecord *record;
+	Size		extra;
+
+	(void) lsn;
+	if (!transactional || size < sizeof(header) ||
+		strcmp(prefix, RECSYS_MESSAGE_PREFIX) != 0)
+		return;
+	memcpy(&header, message, sizeof(header));
+	if (header.dboid != MyDatabaseId || header.source_id != s->source->id)
+		return;
+
+	message += sizeof(header);
+	extra = size - sizeof(header);
+	switch (header.kind)
+	{
+		case MESSAGE_FORGET_USER:
+		case MESSAGE_FORGET_ITEM:
+			record = spool_append(target_spool(s, txn),
+								  header.kind == MESSAGE_FORGET_USER ?
+								  RECORD_FORGET_USER : RECORD_FORGET_ITEM, extra + 1);
+			memcpy(RECORD_BYTES(record), message, extra);
+			RECORD_BYTES(record)[extra] = '\0';
+			break;
+		case MESSAGE_ATTACH:
+			record = spool_append(target_spool(s, txn), RECORD_ATTACH, 0);
+			if (extra == sizeof(Oid))
+				memcpy(&record->relid, message, sizeof(Oid));
+			break;
+		default:
+			return;				/* wait_for's messages only have to be passed */
+	}
+	record->xid = txn->xid;
+}
+
+/* ------------------------------------------------------------ transactions */
+
+static void
+on_begin(LogicalDecodingContext *ctx, ReorderBufferTXN *txn)
+{
+	(void) txn;
+	stream_of(ctx)->begun = false;
+}
+
+/* The transaction and its subtransactions: the xmin that its rows carry. */
+static void
+append_commit(Spool *spool, ReorderBufferTXN *txn, XLogRecPtr end)
+{
+	int			n = 1;
+	dlist_iter	iter;
+	SpoolRecord *record;
+	TransactionId *xids;
+
+	dlist_foreach(iter, &txn->subtxns)
+		n++;
+	record = spool_append(spool, RECORD_COMMIT, sizeof(TransactionId) * n);
+	record->lsn = end;
+	record->time = compat_commit_time(txn);
+	record->user_len = n;
+	xids = (TransactionId *) RECORD_BYTES(record);
+	*xids++ = txn->xid;
+	dlist_foreach(iter, &txn->subtxns)
+		*xids++ = dlist_container(ReorderBufferTXN, node, iter.cur)->xid;
+}
+
+static void
+on_commit(LogicalDecodingContext *ctx, ReorderBufferTXN *txn, XLogRecPtr commit_lsn)
+{
+	Stream	   *s = stream_of(ctx);
+
+	(void) commit_lsn;
+	if (s->begun)
+		append_commit(s->queue, txn, txn->end_lsn);
+	s->begun = false;
+}
+
+static void
+on_stream_start(LogicalDecodingContext *ctx, ReorderBufferTXN *txn)
+{
+	Stream	   *s = stream_of(ctx);
+
+	s->current = decode_streamed(s, txn->xid);
+}
+
+static void
+on_stream_stop(LogicalDecodingContext *ctx, ReorderBufferTXN *txn)
+{
+	(void) txn;
+	stream_of(ctx)->current = NULL;
+}
+
+static void
+on_stream_abort(LogicalDecodingContext *ctx, ReorderBufferTXN *txn, XLogRecPtr abort_lsn)
+{
+	Stream	   *s = stream_of(ctx);
+	ReorderBufferTXN *top = compat_top_transaction(txn);
+	StreamedTransaction *streamed;
+
+	(void) abort_lsn;
+	/* an error in the middle of a block leaves without stream_stop */
+	s->current = NULL;
+	streamed = decode_streamed(s, top->xid);
+	if (top == txn)
+	{
+		decode_drop_streamed(s, streamed);
+		return;
+	}
+	if (streamed->naborted == streamed->maxaborted)
+	{
+		streamed->maxaborted = Max(16, streamed->maxaborted * 2);
+		streamed->aborted = streamed->aborted ?
+			repalloc_huge(streamed->aborted, sizeof(TransactionId) * (Size) streamed->maxaborted) :
+			MemoryContextAlloc(s->decoder_context, sizeof(TransactionId) * streamed->maxaborted);
+	}
+	streamed->aborted[streamed->naborted++] = txn->xid;
+}
+
+static void
+on_stream_commit(LogicalDecodingContext *ctx, ReorderBufferTXN *txn, XLogRecPtr commit_lsn)
+{
+	Stream	   *s = stream_of(ctx);
+	StreamedTransaction *streamed = decode_streamed(s, txn->xid);
+	SpoolRecord *record;
+
+	(void) commit_lsn;
+	s->current = NULL;
+	s->begun = false;
+	if (streamed->spool->nrecords == 0)
+	{
+		decode_drop_streamed(s, streamed);
+		return;
+	}
+	target_spool(s, txn);
+	record = spool_append(s->queue, RECORD_STREAMED, 0);
+	record->streamed = streamed;
+	append_commit(s->queue, txn, txn->end_lsn);
+	s->begun = false;
+}
+
+/* Our own writes carry DoNotReplicateId and are not even queued. */
+static bool
+on_filter_by_origin(LogicalDecodingContext *ctx, RepOriginId origin)
+{
+	(void) ctx;
+	return origin == DoNotReplicateId;
+}
+
+void
+_PG_output_plugin_init(OutputPluginCallbacks *cb)
+{
+	cb->startup_cb = on_startup;
+	cb->begin_cb = on_begin;
+	cb->change_cb = on_change;
+	cb->truncate_cb = on_truncate;
+	cb->commit_cb = on_commit;
+	cb->message_cb = on_message;
+	cb->filter_by_origin_cb = on_filter_by_origin;
+	cb->stream_start_cb = on_stream_start;
+	cb->stream_stop_cb = on_stream_stop;
+	cb->stream_abort_cb = on_stream_abort;
+	cb->stream_commit_cb = on_stream_commit;
+	cb->stream_change_cb = on_change;
+	cb->stream_message_cb = on_message;
+	cb->stream_truncate_cb = on_truncate;
+}
+
+/* ----------------------------------------------------------------- horizon */
+
+static int
+compare_xids(const void *a, const void *b)
+{
+	uint64		x = *(const uint64 *) a;
+	uint64		y = *(const uint64 *) b;
+
+	return x < y ? -1 : x > y;
+}
+
+/*
+ * What a running-xacts record tells about the past: every transaction below
+ * nextXid that it does not list has its commit record, if any, before it.  With
+ * overflowed subtransactions the list is not complete, and only what lies
+ * below the oldest running one is known.
+ */
+XidSet *
+plugin_horizon(Stream *s, XLogReaderState *reader)
+{
+	xl_running_xacts *running = (xl_running_xacts *) XLogRecGetData(reader);
+	MemoryContext old = MemoryContextSwitchTo(s->scratch);
+	XidSet	   *set = xidset_create();
+	int			n = running->xcnt + running->subxcnt;
+	uint64		from = 0;
+	uint64		next = xidset_full_xid(running->nextXid);
+
+	if (running->subxid_overflow)
+		xidset_add(set, 0, xidset_full_xid(running->oldestRunningXid));
+	else
+	{
+		uint64	   *xids = palloc(sizeof(uint64) * Max(n, 1));
+
+		for (int i = 0; i < n; i++)
+			xids[i] = xidset_full_xid(running->xids[i]);
+		qsort(xids, n, sizeof(uint64), compare_xids);
+		for (int i = 0; i < n; i++)
+		{
+			xidset_add(set, from, xids[i]);
+			from = xids[i] + 1;
+		}
+		xidset_add(set, from, next);
+	}
+	MemoryContextSwitchTo(old);
+	return set;
+}

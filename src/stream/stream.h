@@ -1,0 +1,188 @@
+/*
+ * stream.h
+ *	  The stream worker of one source.
+ *
+ * decode.c collects changes into the queue, apply.c brings them into the
+ * caches of state/ and to the models, flush.c writes, backfill.c starts from
+ * the table.  worker.c is the loop that calls them.
+ */
+#ifndef RECSYS_STREAM_H
+#define RECSYS_STREAM_H
+
+#include "postgres.h"
+#include "access/xlogreader.h"
+#include "replication/logical.h"
+#include "utils/resowner.h"
+
+#include "catalog/catalog.h"
+#include "models/model.h"
+#include "state/clean.h"
+#include "state/items.h"
+#include "state/profiles.h"
+#include "state/users.h"
+#include "state/xidset.h"
+#include "stream/shared.h"
+#include "stream/spool.h"
+
+/* A transaction that arrives while it is still in progress. */
+typedef struct StreamedTransaction
+{
+	TransactionId xid;			/* hash key */
+	Spool	   *spool;
+	int			naborted;		/* subtransactions rolled back */
+	int			maxaborted;
+	TransactionId *aborted;
+} StreamedTransaction;
+
+/* A model as the worker runs it. */
+typedef struct RunningModel
+{
+	RecsysModel *model;
+	const ModelAlgorithm *algorithm;
+	void	   *state;			/* of the algorithm */
+	bool		built;
+} RunningModel;
+
+/* An attached partition whose rows up to "from" came by a backfill. */
+typedef struct AttachedPartition
+{
+	Oid			relid;
+	XLogRecPtr	from;
+} AttachedPartition;
+
+typedef struct Stream
+{
+	SourceShared *shared;
+	MemoryContext context;		/* of everything that lasts */
+	MemoryContext source_context;	/* of source; replaced when it is reloaded */
+	MemoryContext scratch;		/* reset after each batch */
+	ResourceOwner owner;		/* of temporary files */
+	RecsysSource *source;
+	NameData	slot;
+
+	/* decoding */
+	LogicalDecodingContext *decoder;
+	MemoryContext decoder_context;
+	struct HTAB *relations;		/* relid -> how its rows are read */
+	bool		relations_stale;
+	struct HTAB *streamed;		/* xid -> StreamedTransaction */
+	StreamedTransaction *current;	/* inside a stream block */
+	Spool	   *queue;
+	bool		begun;			/* BEGIN of the current transaction is queued */
+	XidSet	   *pending_horizon;	/* of a running-xacts record just read */
+	bool		have_horizon;
+
+	/* state, in memory */
+	Users	   *users;
+	Items	   *items;
+	Profiles   *profiles;
+	XidSet	   *applied;
+	XLogRecPtr	applied_lsn;	/* everything up to here is in memory */
+	XLogRecPtr	flushed_lsn;	/* and up to here in the tables */
+	int64		events;			/* applied, ever */
+	int64		rejected;
+	int64		unmatched;
+	int64		reasons[REJECT_NREASONS];	/* rejected since the last flush */
+	MemoryContext rejects_context;
+	List	   *rejects;		/* newest rejected events not stored yet */
+	bool		rejects_void;	/* those stored are obsolete */
+	MemoryContext rereads_context;
+	List	   *rereads;		/* explicit: (user, item) to read again */
+	List	   *attached;		/* AttachedPartition */
+	int32		landmark;
+	bool		dirty;			/* memory is ahead of the tables */
+	bool		writing;		/* the current transaction has written state */
+	int			save_context;	/* of stream_begin() */
+	Oid			save_user;
+	ScoredItem *popular;		/* as in popular_items */
+	int			npopular;
+
+	/* models */
+	ModelHost	host;
+	List	   *models;			/* RunningModel */
+	bool		models_stale;	/* the catalogue changed */
+	int			resyncs_seen;
+
+	/* clocks of the loop */
+	TimestampTz last_publish;
+	TimestampTz last_flush;
+	bool		publish_due;	/* something changed since */
+	TimestampTz commit_time;	/* of the transaction being applied */
+} Stream;
+
+/* ---- decode.c: WAL -> queue ------------------------------------------- */
+extern void decode_start(Stream *s);
+extern void decode_stop(Stream *s);
+/* Reads up to the flush position or until the queue is full.  True if it
+ * stopped before. */
+extern bool decode_batch(Stream *s);
+extern void decode_confirm(Stream *s, XLogRecPtr lsn);
+extern XLogRecPtr decode_position(Stream *s);
+extern void decode_check_visible(void);
+extern StreamedTransaction *decode_streamed(Stream *s, TransactionId xid);
+extern void decode_drop_streamed(Stream *s, StreamedTransaction *txn);
+
+/* ---- plugin.c: callbacks of the output plugin -------------------------- */
+extern void plugin_reset_relations(Stream *s);
+extern void plugin_current_stream(Stream *s);
+extern XidSet *plugin_horizon(Stream *s, XLogReaderState *reader);
+
+/* ---- apply.c: queue -> memory ------------------------------------------ */
+extern void apply_queue(Stream *s);
+extern void apply_event(Stream *s, const Event *event, RecordKind kind);
+/* r(u,i) changes to "after" with its count and time; everything follows. */
+extern void apply_change(Stream *s, Profile *p, int32 item, double after,
+						 int32 count, TimestampTz time);
+extern void apply_rescale(Stream *s, TimestampTz time);
+extern double apply_decayed_weight(Stream *s, const Event *event);
+
+/* ---- forget.c ----------------------------------------------------------- */
+extern void apply_forget_user(Stream *s, const char *text);
+extern void apply_forget_item(Stream *s, const char *text);
+extern void apply_truncate(Stream *s);
+
+/* ---- reread.c: explicit ratings whose last row was deleted -------------- */
+extern void reread_later(Stream *s, int32 user, int32 item,
+						 const KeyValue *user_key, const KeyValue *item_key);
+extern void reread_all(Stream *s);
+
+/* ---- flush.c: memory -> tables ------------------------------------------ */
+extern void stream_begin(Stream *s);	/* a transaction of the worker's */
+extern void stream_enter(Stream *s);	/* second half of stream_begin() */
+extern void stream_commit(Stream *s);
+extern void flush_dirty(Stream *s);		/* writes, within a transaction */
+extern void flush_write(Stream *s);		/* and the position, within a transaction */
+extern void flush_finish(Stream *s);	/* and commit, confirm */
+extern void flush(Stream *s);			/* all of it, in a transaction of its own */
+extern bool publish_write(Stream *s, bool all);	/* within a transaction */
+extern void publish(Stream *s, bool all);	/* own transaction */
+extern void stream_evict(Stream *s, Size limit);	/* right after flush_dirty() */
+extern void state_write(Stream *s);
+extern bool state_read(Stream *s);		/* false: no state row yet */
+extern Size stream_memory(Stream *s);
+
+/* ---- rejects.c: rejected events ------------------------------------------ */
+extern void reject_keep(Stream *s, RejectReason reason, char **texts);
+extern void rejects_write(Stream *s);
+extern void rejects_forget(Stream *s, bool user, const char *key);
+
+/* ---- popular_items.c ------------------------------------------------------- */
+extern void popular_items_write(Stream *s);
+
+/* ---- backfill.c ----------------------------------------------------------- */
+extern void backfill_source(Stream *s);	/* slot, snapshot, table -> state */
+extern void backfill_resync(Stream *s);
+extern void backfill_partition(Stream *s, Oid relid);
+
+/* ---- running.c: models of the source -------------------------------------- */
+extern void models_reload(Stream *s);
+extern void models_build(Stream *s);	/* those not built yet */
+extern void models_change(Stream *s, const ProfileChange *change);
+extern bool models_ready(Stream *s);
+extern void models_close(Stream *s);
+
+/* ---- worker.c ---- */
+extern void stream_create_state(Stream *s);	/* empty caches */
+extern void stream_drop_state(Stream *s);
+
+#endif							/* RECSYS_STREAM_H */

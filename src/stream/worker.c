@@ -1,0 +1,423 @@
+/*
+ * worker.c
+ *	  The stream worker of one source: the loop that everything hangs on.
+ *
+ * Start:	no slot, no state row	-> slot, snapshot, backfill (backfill.c)
+ *			slot, no state row		-> a crash in the middle of that: drop, again
+ *			state row, no slot		-> restored or promoted: rebuild from the table
+ *			both					-> load, build the models, go on reading
+ *
+ * Loop:	decode a batch -> apply it -> publish if due -> flush if due -> wait
+ *
+ * Any error ends the process; the launcher starts it again after a pause, and
+ * it goes on from the last flush.  The error stands in recsys.status.
+ *
+ * The worker sleeps on its latch, which committing backends set if they have
+ * touched the events.  WAL of commits with synchronous_commit = off is flushed
+ * a moment later, so after such a wake-up it looks again soon.  Otherwise it
+ * wakes every IDLE_TIMEOUT to let go of WAL that others have written.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "access/xlog.h"
+#include "catalog/namespace.h"
+#include "libpq/pqsignal.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "postmaster/bgworker.h"
+#include "postmaster/interrupt.h"
+#include "replication/slot.h"
+#include "storage/ipc.h"
+#include "storage/standby.h"
+#include "tcop/tcopprot.h"
+#include "utils/memutils.h"
+#include "utils/ps_status.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+
+#include "compat.h"
+#include "recsys.h"
+#include "state/table.h"
+#include "stream/stream.h"
+
+#define IDLE_TIMEOUT 10000		/* ms */
+#define ASYNC_TIMEOUT 50		/* ms, until a commit's WAL is flushed */
+
+/*
+ * Commits in quick succession are taken together: a pause after each batch
+ * costs less latency than a publish interval and saves a wake-up per commit.
+ */
+#define BATCH_PAUSE 20			/* ms */
+
+/* ------------------------------------------------------------------- start */
+
+static Stream *
+stream_create(SourceShared *shared)
+{
+	MemoryContext context = AllocSetContextCreate(TopMemoryContext, "recsys stream",
+												  ALLOCSET_DEFAULT_SIZES);
+	Stream	   *s = MemoryContextAllocZero(context, sizeof(Stream));
+
+	s->shared = shared;
+	s->context = context;
+	s->source_context = AllocSetContextCreate(context, "recsys source", ALLOCSET_SMALL_SIZES);
+	s->scratch = AllocSetContextCreate(context, "recsys batch", ALLOCSET_DEFAULT_SIZES);
+	s->rejects_context = AllocSetContextCreate(context, "recsys rejects", ALLOCSET_SMALL_SIZES);
+	s->rereads_context = AllocSetContextCreate(context, "recsys rereads", ALLOCSET_SMALL_SIZES);
+	s->owner = ResourceOwnerCreate(NULL, "recsys stream");
+	MemoryContextSwitchTo(context);
+	s->applied = xidset_create();
+	s->queue = spool_create(context, s->owner);
+	plugin_reset_relations(s);
+	return s;
+}
+
+/* Empty caches: at the start, and before the state is built anew. */
+void
+stream_create_state(Stream *s)
+{
+	s->users = users_create(s->context, s->source->nspid, &s->source->user);
+	s->items = items_create(s->context, s->source->nspid, &s->source->item);
+	s->profiles = profiles_create(s->context, s->source->nspid);
+	s->landmark = 0;
+}
+
+void
+stream_drop_state(Stream *s)
+{
+	MemoryContextDelete(s->users->context);
+	MemoryContextDelete(s->items->context);
+	MemoryContextDelete(s->profiles->context);
+	pfree(s->users);
+	pfree(s->items);
+	pfree(s->profiles);
+	if (s->popular)
+		pfree(s->popular);
+	s->popular = NULL;
+}
+
+/* The source as it is declared now.  False: dropped or paused. */
+static bool
+reload_source(Stream *s)
+{
+	RecsysSource *source;
+	MemoryContext old;
+
+	StartTransactionCommand();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	MemoryContextReset(s->source_context);
+	s->source = NULL;
+	old = MemoryContextSwitchTo(s->source_context);
+	source = catalog_extension_exists() ?
+		catalog_source_by_id(s->shared->source_id, true) : NULL;
+	if (source && !source->paused)
+	{
+		catalog_check_events(source);
+		s->source = source;
+		catalog_slot_name(source->id, NameStr(s->slot));
+	}
+	MemoryContextSwitchTo(old);
+	PopActiveSnapshot();
+	CommitTransactionCommand();
+	return s->source != NULL;
+}
+
+static bool
+slot_exists(Stream *s)
+{
+	return SearchNamedReplicationSlot(NameStr(s->slot), true) != NULL;
+}
+
+static void
+load_state(Stream *s)
+{
+	Size		limit = (Size) recsys_memory_kb * 1024;
+	MemoryContext old = MemoryContextSwitchTo(s->scratch);
+
+	shared_progress(s->shared, "loading", 0, 0);
+	stream_begin(s);
+	users_load_all(s->users, limit / 4);
+	items_load(s->items);
+	profiles_load_all(s->profiles, limit / 2);
+	stream_commit(s);
+	MemoryContextSwitchTo(old);
+	MemoryContextReset(s->scratch);
+}
+
+/* Make slot and state fit together, whatever a crash or a restore has left. */
+static void
+start_state(Stream *s)
+{
+	bool		have_state;
+
+	stream_create_state(s);
+	stream_begin(s);
+	have_state = state_read(s);
+	s->dirty = false;
+	stream_commit(s);
+
+	if (have_state && slot_exists(s) && s->resyncs_seen == s->source->resyncs)
+		load_state(s);
+	else
+		backfill_source(s);
+}
+
+static void
+build_models(Stream *s)
+{
+	MemoryContext old = MemoryContextSwitchTo(s->scratch);
+
+	shared_set_state(s->shared, SOURCE_BUILDING);
+	stream_begin(s);
+	models_reload(s);
+	models_build(s);
+	stream_commit(s);
+	MemoryContextSwitchTo(old);
+	MemoryContextReset(s->scratch);
+	shared_progress(s->shared, "", 0, 0);
+}
+
+/* -------------------------------------------------------------------- loop */
+
+static void
+report(Stream *s)
+{
+	SourceShared *shared = s->shared;
+	TimestampTz now = GetCurrentTimestamp();
+	XLogRecPtr	before;
+	bool		moved;
+
+	SpinLockAcquire(&shared->mutex);
+	before = shared->flushed_lsn;
+	shared->read_lsn = s->decoder->reader->EndRecPtr;
+	shared->applied_lsn = s->applied_lsn;
+	shared->flushed_lsn = s->flushed_lsn;
+	if (now - shared->rate_at > 1000000)
+	{
+		double		seconds = (now - shared->rate_at) / 1e6;
+		double		rate = (s->events - shared->events_applied) / seconds;
+		/* forget half of the past in five seconds */
+		double		keep = shared->rate_at == 0 ? 0 : 1 / (1 + seconds / 5);
+
+		shared->events_rate = shared->events_rate * keep + rate * (1 - keep);
+		shared->events_applied = s->events;
+		shared->rate_at = now;
+	}
+	shared->commit_time = s->commit_time;
+	shared->rejected = s->rejected;
+	shared->unmatched = s->unmatched;
+	shared->memory = stream_memory(s);
+	moved = before != shared->flushed_lsn ||
+		shared->published_lsn >= shared->request_lsn;
+	SpinLockRelease(&shared->mutex);
+	if (moved)
+		ConditionVariableBroadcast(&shared->changed);
+}
+
+/* Has somebody asked that everything up to a position is stored and shown? */
+static bool
+is_requested(Stream *s)
+{
+	SourceShared *shared = s->shared;
+	bool		requested;
+
+	SpinLockAcquire(&shared->mutex);
+	requested = shared->request_lsn > Min(shared->published_lsn, shared->flushed_lsn) &&
+		s->applied_lsn >= shared->request_lsn;
+	SpinLockRelease(&shared->mutex);
+	return requested;
+}
+
+static void
+apply_batch(Stream *s)
+{
+	if (s->queue->nrecords > 0)
+	{
+		stream_begin(s);
+		apply_queue(s);
+		stream_commit(s);
+	}
+	s->applied_lsn = decode_position(s);
+	if (s->have_horizon)
+	{
+		XidSet	   *horizon = s->pending_horizon;
+
+		for (int i = 0; i < s->applied->n; i += 2)
+			xidset_add(horizon, s->applied->bounds[i], s->applied->bounds[i + 1]);
+		xidset_copy(s->applied, horizon);
+		s->have_horizon = false;
+	}
+	MemoryContextReset(s->scratch);
+}
+
+static bool
+is_due(TimestampTz last, int interval, TimestampTz now)
+{
+	return now >= TimestampTzPlusMilliseconds(last, interval);
+}
+
+/* Stored sets of transactions stay small if a horizon comes now and then. */
+#define MANY_RANGES 256
+
+static void
+write_what_is_due(Stream *s, bool lagging)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	bool		requested = is_requested(s);
+	/* while catching up nobody sees fresh results anyway: publish less often */
+	int			publish_interval = recsys_publish_interval * (lagging ? 8 : 1);
+
+	if (requested || (s->dirty && is_due(s->last_flush, recsys_flush_interval, now)))
+	{
+		if (s->dirty)
+			flush(s);
+		else if (s->flushed_lsn < s->applied_lsn)
+		{
+			/* nothing of ours lies in between */
+			decode_confirm(s, s->applied_lsn);
+			s->flushed_lsn = s->applied_lsn;
+		}
+		if (s->applied->n > MANY_RANGES)
+			XLogFlush(LogStandbySnapshot());
+	}
+	if (requested || (s->publish_due && is_due(s->last_publish, publish_interval, now)))
+		publish(s, requested);
+	if (!s->dirty && !s->publish_due)
+	{
+		/* an idle source retains no WAL, and is up to date with all of it */
+		if (s->applied_lsn > s->flushed_lsn && is_due(s->last_flush, 1000, now))
+		{
+			decode_confirm(s, s->applied_lsn);
+			s->flushed_lsn = s->applied_lsn;
+			s->last_flush = now;
+		}
+		SpinLockAcquire(&s->shared->mutex);
+		s->shared->published_lsn = s->applied_lsn;
+		SpinLockRelease(&s->shared->mutex);
+	}
+}
+
+static long
+until(TimestampTz last, int interval)
+{
+	return TimestampDifferenceMilliseconds(GetCurrentTimestamp(),
+										   TimestampTzPlusMilliseconds(last, interval));
+}
+
+static void
+wait_for_work(Stream *s)
+{
+	long		timeout = IDLE_TIMEOUT;
+	XLogRecPtr	target = pg_atomic_read_u64(&s->shared->commit_lsn);
+
+	if (s->dirty)
+		timeout = Min(timeout, until(s->last_flush, recsys_flush_interval));
+	if (s->publish_due)
+		timeout = Min(timeout, until(s->last_publish, recsys_publish_interval));
+	if (target > s->decoder->reader->EndRecPtr)
+		timeout = Min(timeout, ASYNC_TIMEOUT);
+	if (s->flushed_lsn < s->applied_lsn)
+		timeout = Min(timeout, 1000);
+	(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+					 Max(timeout, 1), PG_WAIT_EXTENSION);
+	ResetLatch(MyLatch);
+	CHECK_FOR_INTERRUPTS();
+	if (s->publish_due && !is_requested(s))
+		(void) WaitLatch(NULL, WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, BATCH_PAUSE, PG_WAIT_EXTENSION);
+}
+
+/* The catalogue changed: follow it.  False: the source is not ours to run. */
+static bool
+follow_catalogue(Stream *s)
+{
+	SpinLockAcquire(&s->shared->mutex);
+	s->shared->models_dirty = false;
+	SpinLockRelease(&s->shared->mutex);
+
+	if (s->dirty)
+		flush(s);
+	if (!reload_source(s))
+		return false;
+	plugin_reset_relations(s);
+	if (s->source->resyncs != s->resyncs_seen)
+		backfill_resync(s);
+	build_models(s);
+	shared_set_state(s->shared, SOURCE_STREAMING);
+	return true;
+}
+
+static void
+run(Stream *s)
+{
+	for (;;)
+	{
+		bool		more;
+
+		CHECK_FOR_INTERRUPTS();
+		if (ConfigReloadPending)
+		{
+			ConfigReloadPending = false;
+			ProcessConfigFile(PGC_SIGHUP);
+		}
+		if (s->shared->models_dirty && !follow_catalogue(s))
+			return;
+		more = decode_batch(s);
+		apply_batch(s);
+		write_what_is_due(s, more);
+		report(s);
+		if (!more)
+			wait_for_work(s);
+	}
+}
+
+static void
+stream_source(SourceShared *shared)
+{
+	Stream	   *s = stream_create(shared);
+
+	shared_set_state(shared, SOURCE_CREATING);
+	if (!reload_source(s))
+		return;
+	SpinLockAcquire(&shared->mutex);
+	shared->models_dirty = false;
+	SpinLockRelease(&shared->mutex);
+	start_state(s);
+	decode_start(s);
+	build_models(s);
+	s->last_flush = s->last_publish = GetCurrentTimestamp();
+	shared_set_state(shared, SOURCE_STREAMING);
+	run(s);
+	decode_stop(s);
+}
+
+void
+recsys_stream_main(Datum arg)
+{
+	SourceShared *shared = shared_entry(DatumGetInt32(arg));
+
+	pqsignal(SIGTERM, die);
+	pqsignal(SIGHUP, SignalHandlerForConfigReload);
+	BackgroundWorkerUnblockSignals();
+	shared_attach(shared);
+	PG_TRY();
+	{
+		BackgroundWorkerInitializeConnectionByOid(shared->dboid, InvalidOid, 0);
+		stream_source(shared);
+	}
+	PG_CATCH();
+	{
+		ErrorData  *error;
+
+		MemoryContextSwitchTo(TopMemoryContext);
+		error = CopyErrorData();
+		/* the administrator's own "terminate" is no failure to be shown */
+		if (error->sqlerrcode != ERRCODE_ADMIN_SHUTDOWN)
+			shared_report_error(shared, error->hint ?
+								psprintf("%s (%s)", error->message, error->hint) :
+								error->message);
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
+	proc_exit(0);
+}
