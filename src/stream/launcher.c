@@ -62,6 +62,7 @@ typedef struct Job
 } Job;
 
 static List *jobs = NIL;		/* of Job *, in TopMemoryContext */
+static uint64 requests_taken = 0;	/* of control->requests_made */
 static BackgroundWorkerHandle **starting_handles;	/* by entry */
 static TimestampTz next_due;	/* of the round of the main loop */
 
@@ -190,6 +191,7 @@ collect_requests(void)
 	all = shared_control->scout_all;
 	shared_control->nrequests = 0;
 	shared_control->scout_all = false;
+	requests_taken = shared_control->requests_made;
 	LWLockRelease(shared_control->lock);
 	if (!all && nrequests == 0)
 		return;
@@ -356,6 +358,12 @@ run_jobs(void)
 		else
 			start_job(job);
 	}
+	if (jobs == NIL)
+	{
+		LWLockAcquire(shared_control->lock, LW_EXCLUSIVE);
+		shared_control->requests_served = requests_taken;
+		LWLockRelease(shared_control->lock);
+	}
 }
 
 /* ---------------------------------------------------------- stream workers */
@@ -498,6 +506,7 @@ launcher_setup(void)
 	for (int i = 0; i < recsys_max_sources; i++)
 		shared_entry(i)->starting = false;
 	shared_control->scout_all = true;
+	shared_control->requests_made++;
 	LWLockRelease(shared_control->lock);
 	shared_control->launcher = MyLatch;
 	on_shmem_exit(launcher_exit, (Datum) 0);
@@ -516,12 +525,17 @@ static void
 wait_after_crashes(void)
 {
 	int			crashes = shared_control->crashes;
+	int64		delay;
 	TimestampTz until;
 
 	if (crashes < 3)
 		return;
-	until = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
-										(int64) launcher_restart_delay << Min(crashes - 3, 5));
+	delay = (int64) launcher_restart_delay << Min(crashes - 3, 5);
+	until = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), delay);
+	ereport(WARNING,
+			(errmsg("the server has crashed %d times in quick succession", crashes),
+			 errdetail("Stream workers are started %lld ms later, in case one of them is the cause.",
+					   (long long) delay)));
 	while (GetCurrentTimestamp() < until)
 	{
 		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,

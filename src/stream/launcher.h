@@ -36,6 +36,8 @@ typedef struct SharedControl
 	int			crashes;		/* of the server in quick succession, at its start */
 
 	/* (L) */
+	uint64		requests_made;	/* of scouts, ever */
+	uint64		requests_served;	/* as many of them have been served */
 	bool		scout_all;
 	int			nrequests;
 	Oid			requests[LAUNCHER_REQUESTS];
@@ -52,7 +54,6 @@ extern SourceShared *shared_lookup(Oid dboid, int32 source_id);
 extern SourceShared *shared_allocate(Oid dboid, int32 source_id);
 extern void shared_free(SourceShared *s);
 extern void shared_back_off(SourceShared *s, bool failed);
-extern double shared_rate(double rate, TimestampTz rate_at);	/* decayed to now */
 
 /* shared.c; the worker runs and has done so for long */
 extern bool shared_healthy(const SourceShared *s);
@@ -60,6 +61,7 @@ extern bool shared_healthy(const SourceShared *s);
 /* shared.c; the caller does not hold the lock */
 extern void shared_request_scout(Oid dboid);	/* InvalidOid: all databases */
 extern void shared_notify_all_at_commit(void);
+extern bool shared_scouts_pending(void);	/* some commit has not been looked at */
 extern void shared_wake_launcher(void);
 extern void shared_wake(SourceShared *s);
 extern bool shared_wait_gone(SourceShared *s, int timeout_ms);

@@ -18,7 +18,6 @@
  */
 #include "postgres.h"
 
-#include <math.h>
 #include <signal.h>
 #include <unistd.h>
 
@@ -38,9 +37,6 @@
 #include "utils/timestamp.h"
 
 #define SHARED_NAME "recsys"
-
-/* The rate of events is smoothed over this many seconds. */
-#define RATE_SECONDS 5.0
 
 /* A worker that ran as long as this starts from the shortest delay again. */
 #define HEALTHY_MS 60000
@@ -132,6 +128,7 @@ shared_startup(void)
 		shared_control->lock = &GetNamedLWLockTranche(SHARED_NAME)->lock;
 		shared_control->crashes = crash_count();
 		shared_control->scout_all = true;
+		shared_control->requests_made = 1;
 		pg_atomic_init_u32(&shared_control->generation, 0);
 		for (int i = 0; i < recsys_max_sources; i++)
 			init_entry(&entries[i]);
@@ -416,32 +413,6 @@ shared_report_error(SourceShared *s, const char *message)
 	SpinLockRelease(&s->mutex);
 }
 
-/*
- * An exponentially decaying count divided by its time constant: its mean is
- * the rate.  Readers decay it further from rate_at to their now.
- */
-void
-shared_count_events(SourceShared *s, int64 n)
-{
-	TimestampTz now = GetCurrentTimestamp();
-
-	SpinLockAcquire(&s->mutex);
-	s->events_rate = s->events_rate *
-		exp(-(double) Max(now - s->rate_at, 0) / (RATE_SECONDS * USECS_PER_SEC)) +
-		n / RATE_SECONDS;
-	s->rate_at = now;
-	s->events_applied += n;
-	SpinLockRelease(&s->mutex);
-}
-
-double
-shared_rate(double rate, TimestampTz rate_at)
-{
-	double		idle = (double) Max(GetCurrentTimestamp() - rate_at, 0);
-
-	return rate * exp(-idle / (RATE_SECONDS * USECS_PER_SEC));
-}
-
 void
 shared_inject(SourceShared *s, InjectionStep step)
 {
@@ -498,6 +469,7 @@ shared_request_scout(Oid dboid)
 	bool		known = false;
 
 	LWLockAcquire(c->lock, LW_EXCLUSIVE);
+	c->requests_made++;
 	for (int i = 0; i < c->nrequests; i++)
 		known |= (c->requests[i] == dboid);
 	if (!OidIsValid(dboid) || (!known && c->nrequests == LAUNCHER_REQUESTS))
@@ -506,6 +478,17 @@ shared_request_scout(Oid dboid)
 		c->requests[c->nrequests++] = dboid;
 	LWLockRelease(c->lock);
 	shared_wake_launcher();
+}
+
+bool
+shared_scouts_pending(void)
+{
+	bool		pending;
+
+	LWLockAcquire(shared_control->lock, LW_SHARED);
+	pending = shared_control->requests_made != shared_control->requests_served;
+	LWLockRelease(shared_control->lock);
+	return pending;
 }
 
 void

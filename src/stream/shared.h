@@ -82,9 +82,9 @@ typedef struct SourceShared
 	XLogRecPtr	published_lsn;	/* everything up to here is published within
 								 * the tolerance */
 	XLogRecPtr	request_lsn;	/* flush and publish once applied >= this */
-	int64		events_applied;	/* since the worker's start */
-	double		events_rate;	/* per second, smoothed; see */
-	TimestampTz rate_at;		/* shared_count_events() */
+	int64		events_applied;	/* in all, by this worker and those before it */
+	double		events_rate;	/* per second, smoothed over some seconds */
+	TimestampTz rate_at;		/* of events_rate; readers decay it from there */
 	TimestampTz commit_time;	/* of the newest transaction applied */
 	int64		rejected;		/* totals, from the state row on */
 	int64		unmatched;
@@ -123,9 +123,6 @@ extern void shared_set_state(SourceShared *s, SourceState state);	/* broadcasts 
 /* phase NULL: nothing in progress.  A new phase starts its clock. */
 extern void shared_progress(SourceShared *s, const char *phase, int64 done, int64 total);
 extern void shared_report_error(SourceShared *s, const char *message);
-
-/* Adds n applied events to the total and to the rate. */
-extern void shared_count_events(SourceShared *s, int64 n);
 
 /* Kills this process with SIGKILL if a test asked for it at this step. */
 extern void shared_inject(SourceShared *s, InjectionStep step);

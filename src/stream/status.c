@@ -9,6 +9,8 @@
  */
 #include "postgres.h"
 
+#include <math.h>
+
 #include "access/xlog.h"
 #include "catalog/catalog.h"
 #include "catalog/pg_type_d.h"
@@ -23,6 +25,10 @@
 #include "utils/builtins.h"
 #include "utils/pg_lsn.h"
 #include "utils/timestamp.h"
+
+/* A rate of events this old still holds; then it decays. */
+#define RATE_FRESH_SECONDS 2.0
+#define RATE_DECAY_SECONDS 2.0
 
 /* Columns of recsys.source_status(), in order. */
 enum
@@ -136,6 +142,20 @@ put_error(StatusRow *row, const char *message, TimestampTz at)
 		put(row, STATUS_LAST_ERROR_AT, TimestampTzGetDatum(at));
 }
 
+/*
+ * While events come the worker renews the rate each second or so; when none
+ * come it sleeps, and the rate decays to nothing within seconds.
+ */
+static double
+rate_now(const SourceShared *copy)
+{
+	double		idle = (GetCurrentTimestamp() - copy->rate_at) / (double) USECS_PER_SEC;
+
+	if (copy->pid == 0 || copy->rate_at == 0)
+		return 0;
+	return copy->events_rate * exp(-Max(idle - RATE_FRESH_SECONDS, 0) / RATE_DECAY_SECONDS);
+}
+
 /* What the worker has reported since it started. */
 static void
 put_report(StatusRow *row, SourceShared *s)
@@ -170,8 +190,7 @@ put_report(StatusRow *row, SourceShared *s)
 	put(row, STATUS_EVENTS, Int64GetDatum(copy.events_applied));
 	put(row, STATUS_REJECTED, Int64GetDatum(copy.rejected));
 	put(row, STATUS_UNMATCHED, Int64GetDatum(copy.unmatched));
-	put(row, STATUS_RATE,
-		Float8GetDatum(copy.pid == 0 ? 0 : shared_rate(copy.events_rate, copy.rate_at)));
+	put(row, STATUS_RATE, Float8GetDatum(rate_now(&copy)));
 	if (copy.pid != 0)
 	{
 		put(row, STATUS_MEMORY, Int64GetDatum((int64) copy.memory));

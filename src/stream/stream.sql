@@ -80,7 +80,7 @@ COMMENT ON COLUMN recsys.status.applied_lsn IS 'events up to here are in the wor
 COMMENT ON COLUMN recsys.status.flushed_lsn IS 'events up to here are in the tables of the source';
 COMMENT ON COLUMN recsys.status.published_lsn IS 'events up to here show in what the models have published';
 COMMENT ON COLUMN recsys.status.events_per_second IS 'events applied per second, over the last seconds';
-COMMENT ON COLUMN recsys.status.events_applied IS 'events applied since the worker started';
+COMMENT ON COLUMN recsys.status.events_applied IS 'events applied so far';
 COMMENT ON COLUMN recsys.status.rejected IS 'events rejected so far; recsys.rejections counts them by reason';
 COMMENT ON COLUMN recsys.status.unmatched IS 'updates and deletes of events that could not be retracted, for want of the old row in the WAL';
 COMMENT ON COLUMN recsys.status.memory_bytes IS 'memory that the worker holds, see recsys.memory';

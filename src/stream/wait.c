@@ -9,10 +9,11 @@
  * entry's request_lsn, at which the worker flushes and publishes at once, and
  * sleeps on the entry's condition variable.
  *
- * Models and resyncs count as written before too.  Hence models_dirty is set
- * before the message is written, and the worker advances published_lsn to a
- * position only if it has looked at models_dirty after reading up to there, and
- * all models are built and published.
+ * Models and resyncs count as written before too.  A commit that declared them
+ * has asked for a scout before it returned; unless all such requests have been
+ * served, models_dirty is set here as a scout would do, before the message is
+ * written.  When the worker clears models_dirty it takes back published_lsn,
+ * and advances it again when all models are built and published.
  *
  * What can never come true is an error at once, and in each round, since
  * others may pause or drop the source meanwhile.
@@ -389,7 +390,8 @@ recsys_wait_for(PG_FUNCTION_ARGS)
 	if (!find_entry(&w, deadline))
 		PG_RETURN_BOOL(false);
 
-	mark_dirty(w.entry);
+	if (shared_scouts_pending())
+		mark_dirty(w.entry);
 	if (PG_ARGISNULL(1))
 		w.target = write_mark(w.source->id);
 	else
