@@ -27,6 +27,7 @@ int			recsys_tail_limit = 200;
 int			recsys_max_future = 3600;
 int			recsys_max_sources = 16;
 int			recsys_rejected_limit = 1000;
+int			recsys_restart_delay = 1000;
 bool		recsys_preloaded = false;
 
 static shmem_request_hook_type prev_shmem_request = NULL;
@@ -88,6 +89,11 @@ define_settings(void)
 							NULL,
 							&recsys_rejected_limit, 1000, 0, 1000000,
 							PGC_SIGHUP, 0, NULL, NULL, NULL);
+	DefineCustomIntVariable("recsys.restart_delay",
+							"Time until a failed stream worker is started again (0 to 60000 ms).",
+							"It doubles with each failure in a row, up to 60 times this value.",
+							&recsys_restart_delay, 1000, 0, 60000,
+							PGC_SIGHUP, GUC_UNIT_MS, NULL, NULL, NULL);
 	MarkGUCPrefixReserved("recsys");
 }
 

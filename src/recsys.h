@@ -14,6 +14,7 @@ extern int	recsys_tail_limit;			/* event rows per recommend() */
 extern int	recsys_max_future;			/* s an event may lie ahead of now */
 extern int	recsys_max_sources;			/* size of the shared array */
 extern int	recsys_rejected_limit;		/* rejected events kept per source */
+extern int	recsys_restart_delay;		/* ms, before a worker's second start */
 
 /* True once shared_preload_libraries has loaded us. */
 extern bool recsys_preloaded;

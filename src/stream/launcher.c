@@ -530,7 +530,7 @@ wait_after_crashes(void)
 
 	if (crashes < 3)
 		return;
-	delay = (int64) launcher_restart_delay << Min(crashes - 3, 5);
+	delay = (int64) recsys_restart_delay << Min(crashes - 3, 5);
 	until = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), delay);
 	ereport(WARNING,
 			(errmsg("the server has crashed %d times in quick succession", crashes),
@@ -589,12 +589,6 @@ launcher_register(void)
 {
 	BackgroundWorker worker;
 
-	DefineCustomIntVariable("recsys.restart_delay",
-							"Time until a failed stream worker is started again (0 to 60000 ms).",
-							"It doubles with each failure in a row, up to 60 times this value.",
-							&launcher_restart_delay,
-							1000, 0, 60000,
-							PGC_SIGHUP, GUC_UNIT_MS, NULL, NULL, NULL);
 	if (IsBinaryUpgrade)
 		return;
 

@@ -46,7 +46,6 @@ typedef struct SharedControl
 } SharedControl;
 
 extern SharedControl *shared_control;	/* NULL: not preloaded */
-extern int	launcher_restart_delay; /* recsys.restart_delay, ms */
 
 /* shared.c; the caller holds the lock (any mode / exclusively) */
 extern bool shared_blocked(Oid dboid);

@@ -48,7 +48,6 @@
 #define QUICK_CRASH_MS 10000
 
 SharedControl *shared_control = NULL;
-int			launcher_restart_delay = 1000;
 
 static SourceShared *entries = NULL;
 static bool notify_pending = false; /* for this database */
@@ -278,7 +277,7 @@ shared_back_off(SourceShared *s, bool failed)
 		delays = Min(delays, MAX_DELAYS);
 	}
 	if (failed || !TimestampDifferenceExceeds(s->started_at, now, 1000))
-		s->start_after = TimestampTzPlusMilliseconds(now, delays * launcher_restart_delay);
+		s->start_after = TimestampTzPlusMilliseconds(now, delays * recsys_restart_delay);
 	else
 		s->start_after = 0;
 }

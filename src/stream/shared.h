@@ -137,10 +137,7 @@ extern void shared_inject(SourceShared *s, InjectionStep step);
 extern void shared_notify_at_commit(void);
 
 /* --- processes ------------------------------------------------------------ */
-
-/* In _PG_init, preloaded; also defines recsys.restart_delay, so it comes
- * before MarkGUCPrefixReserved(). */
-extern void launcher_register(void);
+extern void launcher_register(void);		/* in _PG_init, preloaded */
 extern void wake_install_hooks(void);		/* in _PG_init, preloaded */
 extern PGDLLEXPORT void recsys_launcher_main(Datum arg);
 extern PGDLLEXPORT void recsys_scout_main(Datum arg);	/* per database */
