@@ -112,6 +112,7 @@ neighbors_create(const Allocator *memory, size_t max_bytes,
 		nl->shrinkage = (float) params->shrinkage;
 		nl->min_support = params->min_support;
 		nl->eps = (float) (params->eps > 0 ? params->eps : NEIGHBORS_EPS);
+		nl->rows_only = params->rows_only;
 		nl->scan = row_scan_function();
 		nl->own = arena_alloc(arena, (SCAN_CELLS + SCAN_SLACK) * sizeof(int32_t));
 		nl->theirs = arena_alloc(arena, (SCAN_CELLS + SCAN_SLACK) * sizeof(int32_t));
@@ -181,6 +182,40 @@ largest_fall(const double *rs, int n, double delta)
 	return fall;
 }
 
+/* Without a store, a pair without common users leaves no trace in the rows:
+ * remembers the pairs that a removal may have ended. */
+static bool
+note_losses(NeighborLists *nl, int32_t i, const int32_t *js, int n)
+{
+	Losses	   *l = &nl->losses;
+
+	if (l->n + (size_t) n > l->max)
+	{
+		size_t		max = l->max ? l->max : 1024;
+		size_t		unique = 0;
+		void	   *p;
+
+		rank_sort(l->pairs, l->n);
+		for (size_t x = 0; x < l->n; x++)
+			if (x == 0 || l->pairs[x] != l->pairs[x - 1])
+				l->pairs[unique++] = l->pairs[x];
+		l->n = unique;
+		while (max < 2 * (l->n + (size_t) n))
+			max *= 2;
+		if (max > l->max)
+		{
+			p = grow(nl, l->pairs, l->max, max, sizeof(uint64_t));
+			if (!p)
+				return false;
+			l->pairs = p;
+			l->max = max;
+		}
+	}
+	for (int x = 0; x < n; x++)
+		l->pairs[l->n++] = (uint64_t) i << 32 | (uint32_t) js[x];
+	return true;
+}
+
 bool
 neighbors_touch(NeighborLists *nl, int32_t i, const int32_t *js,
 				const double *rs, int n, double delta)
@@ -188,6 +223,7 @@ neighbors_touch(NeighborLists *nl, int32_t i, const int32_t *js,
 	int32_t		max = i;
 	Pending    *p;
 	float		sumsq;
+	double		fall;
 
 	for (int x = 0; x < n; x++)
 		max = js[x] > max ? js[x] : max;
@@ -195,8 +231,11 @@ neighbors_touch(NeighborLists *nl, int32_t i, const int32_t *js,
 		return false;
 	p = &nl->pending[i];
 	sumsq = (float) sumsq_now(nl, i);
+	fall = largest_fall(rs, n, delta);
+	if (fall > 0 && nl->rows_only && !note_losses(nl, i, js, n))
+		return false;
 	/* a little more, for the rounding of this sum */
-	p->fall += (float) largest_fall(rs, n, delta) * 1.000001f;
+	p->fall += (float) fall * 1.000001f;
 	p->touches++;
 	p->peak = sumsq > p->peak ? sumsq : p->peak;
 	return nl_mark(nl, &nl->touched, i, TOUCHED);
@@ -221,6 +260,7 @@ neighbors_touch_all(NeighborLists *nl, int32_t max_item)
 	if (!nl_reach(nl, max_item))
 		return false;
 	nl->touched.n = nl->rescan.n = nl->nbatch = nl->next = 0;
+	nl->losses.n = nl->batch_losses.n = 0;
 	for (int32_t i = 1; i < nl->nitems; i++)
 	{
 		Pending    *p = &nl->pending[i];
@@ -357,7 +397,8 @@ neighbors_topk(const NeighborLists *nl, int32_t i, int32_t *items, float *scores
 	RankKey    *keys = nl->found;
 	size_t		n = i < nl->nitems ? list->n : 0;
 
-	memcpy(keys, list->keys, n * sizeof(RankKey));
+	if (n > 0)
+		memcpy(keys, list->keys, n * sizeof(RankKey));
 	if (n > (size_t) nl->k)
 	{
 		rank_select(keys, n, (size_t) nl->k);

@@ -13,8 +13,9 @@
  * score is within NEIGHBORS_EPS of the exact one (and float rounding), and no
  * unlisted pair beats the k-th listed by more.
  *
- * Where the pairs don't fit in memory, rows come from elsewhere: instead of
- * neighbors_refresh(), work off neighbors_next_row() with neighbors_put_row().
+ * Where the pairs don't fit in memory, rows come from elsewhere (rows_only):
+ * instead of neighbors_refresh(), work off neighbors_next_row() with
+ * neighbors_put_row().
  */
 #ifndef RECSYS_NUMERIC_NEIGHBORS_H
 #define RECSYS_NUMERIC_NEIGHBORS_H
@@ -34,6 +35,7 @@ typedef struct NeighborParams
 	double		shrinkage;		/* >= 0 */
 	int			min_support;	/* <= 1: any */
 	double		eps;			/* 0: NEIGHBORS_EPS */
+	bool		rows_only;		/* rows will come from neighbors_put_row() */
 } NeighborParams;
 
 /* NULL when there is no memory. */
@@ -71,9 +73,9 @@ typedef enum NeighborsState
 extern NeighborsState neighbors_refresh(NeighborLists *nl, PairStore *ps,
 										bool bury, int budget);
 
-/* Without a store: the next item whose row is wanted, or 0 when done.  Then
- * neighbors_put_row() with all its partners, computed from the histories of
- * its users as they are now. */
+/* rows_only: the next item whose row is wanted, 0 when done, -1 without memory.
+ * Then neighbors_put_row() with all its partners, computed from the histories
+ * of its users as they are now (rowsum.h). */
 extern int32_t neighbors_next_row(NeighborLists *nl);
 extern bool neighbors_put_row(NeighborLists *nl, int32_t i, const PairRowView *row);
 

@@ -60,6 +60,14 @@ typedef struct Stack
 	uint32_t	max;
 } Stack;
 
+/* Pairs (item << 32 | partner) that may have lost their last common user. */
+typedef struct Losses
+{
+	uint64_t   *pairs;
+	size_t		n;
+	size_t		max;
+} Losses;
+
 typedef enum Phase
 {
 	PHASE_IDLE,
@@ -97,6 +105,9 @@ struct NeighborLists
 	uint32_t	nbatch;
 	uint32_t	maxbatch;
 	uint32_t	next;			/* of the batch */
+	bool		rows_only;		/* no store that keeps dead cells: losses are kept here */
+	Losses		losses;			/* since the batch was taken */
+	Losses		batch_losses;	/* of the batch, in order of rank_sort */
 
 	RowScanFunction scan;
 	int32_t    *own;			/* [SCAN_CELLS + SCAN_SLACK] */

@@ -39,7 +39,8 @@
  * can have removed on top.  Popular items lose little against their norms,
  * and nearly all partners are passed over.  A pair that lost its last common
  * user still has its cell in the row, dead (pairs.h), and is found like the
- * others; cells never set are skipped.  A partner j that was touched after
+ * others; cells never set are skipped.  Rows that were computed from histories
+ * have no dead cells: there, the pairs of every removal are remembered.  A partner j that was touched after
  * the batch was taken needs no proof: it has a batch of its own to come.
  * Events between two calls add to fall before the dots are read, since fall
  * is read at the time of the scan: the bound holds for dots at any time since.
@@ -211,6 +212,42 @@ spread(NeighborLists *nl, int32_t i, const PairRowView *row, const RowScan *scan
 	return true;
 }
 
+/* Takes i out of the lists of partners that its row doesn't hold any more. */
+static bool
+drop_losses(NeighborLists *nl, int32_t i, const PairRowView *row)
+{
+	const Losses *l = &nl->batch_losses;
+	size_t		low = 0,
+				high = l->n;
+	bool		good = true;
+
+	/* the first pair of an item not above i: they are sorted downwards */
+	while (low < high)
+	{
+		size_t		mid = (low + high) / 2;
+
+		if ((int32_t) (l->pairs[mid] >> 32) > i)
+			low = mid + 1;
+		else
+			high = mid;
+	}
+	if (low == l->n || (int32_t) (l->pairs[low] >> 32) != i)
+		return true;
+	for (int32_t c = 0; c < row->n; c++)
+		if (row->dots[c] != 0)
+			nl->seen[row->js ? row->js[c] : c] = 0;
+	for (; low < l->n && (int32_t) (l->pairs[low] >> 32) == i && good; low++)
+	{
+		int32_t		j = (int32_t) (uint32_t) l->pairs[low];
+
+		if (nl->seen[j] < 0 && !(nl->pending[j].flags & IN_BATCH))
+			good = nl_remove(nl, j, i);
+	}
+	for (int32_t c = 0; c < row->n; c++)
+		nl->seen[row->js ? row->js[c] : c] = -1;
+	return good;
+}
+
 /* One pass over a row from the given bar. */
 static bool
 pass(NeighborLists *nl, int32_t i, const PairRowView *row, RowScan *scan, Gather *g)
@@ -256,6 +293,8 @@ scan_row(NeighborLists *nl, int32_t i, const PairRowView *row,
 			scan.base = before->norm < scan.norm ? before->norm : scan.norm;
 		}
 		scan.lift = 1 + (float) (before->touches + nl->pending[i].touches + 1) * 0x1p-18f;
+		if (nl->rows_only && !drop_losses(nl, i, row))
+			return false;
 	}
 	if (!pass(nl, i, row, &scan, &g))
 		return false;
@@ -285,6 +324,7 @@ static bool
 begin_batch(NeighborLists *nl, bool watch_wear)
 {
 	uint32_t	n = nl->touched.n;
+	Losses		losses = nl->batch_losses;
 
 	if (n > nl->maxbatch)
 	{
@@ -314,6 +354,10 @@ begin_batch(NeighborLists *nl, bool watch_wear)
 			!nl_mark(nl, &nl->worn, i, WORN))
 			return false;
 	}
+	rank_sort(nl->losses.pairs, nl->losses.n);
+	nl->batch_losses = nl->losses;
+	nl->losses = losses;
+	nl->losses.n = 0;
 	nl->touched.n = 0;
 	nl->nbatch = n;
 	nl->next = 0;

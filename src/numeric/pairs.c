@@ -471,27 +471,39 @@ pairs_scale(PairStore *ps, double factor)
 	}
 }
 
-void
-pairs_clear_item(PairStore *ps, int32_t i)
+/* Gives all pairs of an item the dot "value", and no common users. */
+static void
+blank_item(PairStore *ps, uint32_t i, float value)
 {
-	Row		   *row;
+	Row		   *row = &ps->rows[i];
 
-	if ((uint32_t) i >= ps->nitems)
-		return;
-	row = &ps->rows[i];
 	for (uint32_t c = 0; c < row->size; c++)
 	{
 		uint32_t	j = is_dense(row) ? c : ((Slot *) row->cells)[c].item;
-		Row		   *theirs = &ps->rows[j];
 		int64_t		cell;
 
-		if (!is_set(*cell_dot(row, c)) || (cell = find_cell(theirs, (uint32_t) i)) < 0)
+		if (!is_set(*cell_dot(row, c)))
 			continue;
-		*cell_dot(theirs, cell) = 0.0f;
+		*cell_dot(row, c) = value;
 		if (ps->with_counts)
-			row_counts(theirs)[cell] = 0;
+			row_counts(row)[c] = 0;
+		if ((cell = find_cell(&ps->rows[j], i)) < 0)
+			continue;
+		*cell_dot(&ps->rows[j], cell) = value;
+		ps->rows[j].used |= ROW_HAS_DEAD;
+		if (ps->with_counts)
+			row_counts(&ps->rows[j])[cell] = 0;
 	}
-	free_row(ps, row);
+	row->used |= ROW_HAS_DEAD;
+}
+
+void
+pairs_clear_item(PairStore *ps, int32_t i)
+{
+	if ((uint32_t) i >= ps->nitems)
+		return;
+	blank_item(ps, (uint32_t) i, 0.0f);
+	free_row(ps, &ps->rows[i]);
 }
 
 bool
@@ -524,27 +536,38 @@ pairs_set_row(PairStore *ps, int32_t i, const PairRowView *view)
 	return true;
 }
 
+static bool
+set_cell(PairStore *ps, uint32_t i, uint32_t j, float dot, int32_t count)
+{
+	int64_t		cell = make_cell(ps, &ps->rows[i], j);
+
+	if (cell < 0)
+		return false;
+	*cell_dot(&ps->rows[i], cell) = dot;
+	if (ps->with_counts)
+		row_counts(&ps->rows[i])[cell] = count;
+	return true;
+}
+
 bool
 pairs_set(PairStore *ps, int32_t i, int32_t n, const int32_t *js,
 		  const float *dots, const int32_t *counts)
 {
-	PairRowView view = {n, js, dots, counts};
+	int32_t		max = i;
 
-	pairs_clear_item(ps, i);
-	if (!pairs_set_row(ps, i, &view))
+	for (int32_t x = 0; x < n; x++)
+		max = js[x] > max ? js[x] : max;
+	if ((uint32_t) max >= ps->nitems && !reach(ps, (uint32_t) max))
 		return false;
+	blank_item(ps, (uint32_t) i, -0.0f);
 	for (int32_t x = 0; x < n; x++)
 	{
-		Row		   *theirs = &ps->rows[js[x]];
-		int64_t		cell;
+		int32_t		count = counts ? counts[x] : 0;
 
-		if (!is_set(dots[x]))
-			continue;
-		if ((cell = make_cell(ps, theirs, (uint32_t) i)) < 0)
+		if (is_set(dots[x]) &&
+			(!set_cell(ps, (uint32_t) i, (uint32_t) js[x], dots[x], count) ||
+			 !set_cell(ps, (uint32_t) js[x], (uint32_t) i, dots[x], count)))
 			return false;
-		*cell_dot(theirs, cell) = dots[x];
-		if (ps->with_counts)
-			row_counts(theirs)[cell] = counts ? counts[x] : 0;
 	}
 	return true;
 }

@@ -72,8 +72,8 @@ extern int32_t pairs_row(const PairStore *ps, int32_t i, int32_t *js,
  * the store has seen that their dots are gone. */
 extern void pairs_bury(PairStore *ps, int32_t i);
 
-/* Replaces row and column i by exact values, as after a rebuild of the row.
- * counts NULL without counts. */
+/* Replaces the values of row and column i by exact ones, as after a rebuild of
+ * the row; cells without a new value are dead.  counts NULL without counts. */
 extern bool pairs_set(PairStore *ps, int32_t i, int32_t n, const int32_t *js,
 					  const float *dots, const int32_t *counts);
 
