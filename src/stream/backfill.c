@@ -144,6 +144,7 @@ typedef struct Bucket
 typedef struct Backfill
 {
 	Stream	   *s;
+	MemoryContext context;		/* of the buckets */
 	int			nbuckets;
 	Bucket	   *buckets;
 	TimestampTz now;
@@ -152,12 +153,13 @@ typedef struct Backfill
 } Backfill;
 
 static void
-bucket_write(Bucket *bucket)
+bucket_write(Backfill *b, Bucket *bucket)
 {
-	if (bucket->n == 0)
-		return;
+	MemoryContext old = MemoryContextSwitchTo(b->context);
+
 	if (bucket->file == NULL)
 		bucket->file = BufFileCreateTemp(false);
+	MemoryContextSwitchTo(old);
 	BufFileWrite(bucket->file, bucket->buffer, sizeof(BucketRecord) * bucket->n);
 	bucket->nwritten += bucket->n;
 	bucket->n = 0;
@@ -169,10 +171,10 @@ bucket_append(Backfill *b, const BucketRecord *record)
 	Bucket	   *bucket = &b->buckets[record->user % b->nbuckets];
 
 	if (bucket->buffer == NULL)
-		bucket->buffer = palloc(sizeof(BucketRecord) * BUCKET_BUFFER);
+		bucket->buffer = MemoryContextAlloc(b->context, sizeof(BucketRecord) * BUCKET_BUFFER);
 	bucket->buffer[bucket->n++] = *record;
 	if (bucket->n == BUCKET_BUFFER)
-		bucket_write(bucket);
+		bucket_write(b, bucket);
 }
 
 /* ------------------------------------------------------------------- reading */
@@ -485,7 +487,7 @@ read_table(Stream *s)
 												  ALLOCSET_DEFAULT_SIZES);
 	MemoryContext old = MemoryContextSwitchTo(context);
 	List	   *leaves = leaves_of(s->source->events);
-	Backfill	b = {.s = s,.now = GetCurrentTimestamp()};
+	Backfill	b = {.s = s,.context = context,.now = GetCurrentTimestamp()};
 	ListCell   *lc;
 
 	b.total = estimated_rows(leaves);

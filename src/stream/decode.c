@@ -123,8 +123,13 @@ read_record(Stream *s)
 {
 	XLogReaderState *reader = s->decoder->reader;
 	char	   *error = NULL;
-	XLogRecord *record = XLogReadRecord(reader, &error);
+	XLogRecord *record;
+	MemoryContext old;
 
+	/* the reader allocates its buffer when it first needs it */
+	old = MemoryContextSwitchTo(s->decoder->context);
+	record = XLogReadRecord(reader, &error);
+	MemoryContextSwitchTo(old);
 	if (error)
 		ereport(ERROR,
 				errcode(ERRCODE_DATA_CORRUPTED),
