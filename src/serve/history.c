@@ -26,12 +26,22 @@ static const Oid profile_types[] = {
 	INT4OID, INT4OID, INT4OID, INT4ARRAYOID, FLOAT8ARRAYOID, INT4ARRAYOID, INT8ARRAYOID
 };
 
+/*
+ * After a change of the half-life, and until the worker has rebuilt the state,
+ * landmarks count half-lives that nobody knows any more.  Weights are taken
+ * relative to the state's own landmark then: right among each other.
+ */
 double
-decay_factor(const RecsysSource *source, int32 landmark, TimestampTz as_of)
+decay_factor(ServeCall *call, int32 landmark, TimestampTz as_of)
 {
-	if (source->half_life <= 0)
+	double		half_life = call->source->half_life;
+
+	if (half_life <= 0)
 		return 1;
-	return exp2(landmark - (double) as_of / USECS_PER_SEC / source->half_life);
+	serve_read_state(call);
+	if (call->old_decay)
+		return exp2(landmark - call->landmark);
+	return exp2(landmark - (double) as_of / USECS_PER_SEC / half_life);
 }
 
 double
@@ -64,7 +74,7 @@ static void
 add_segment(ServeCall *call, TupleTableSlot *slot, History *history)
 {
 	int32		landmark = DatumGetInt32(checked_attribute(slot, PROFILE_LANDMARK));
-	double		factor = decay_factor(call->source, landmark, call->now);
+	double		factor = decay_factor(call, landmark, call->now);
 	int			nitems,
 				nweights,
 				ntimes;
@@ -75,7 +85,7 @@ add_segment(ServeCall *call, TupleTableSlot *slot, History *history)
 	if (nitems != nweights || nitems != ntimes)
 		ereport(ERROR,
 				errcode(ERRCODE_DATA_CORRUPTED),
-				errmsg("arrays of different lengths in a profile of recsys source \"%s\"",
+				errmsg("arrays of different lengths in a profile of source \"%s\"",
 					   NameStr(call->source->name)),
 				errhint("Rebuild the state with recsys.resync()."));
 	history_grow(history, nitems);

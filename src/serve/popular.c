@@ -47,7 +47,7 @@ item_popularity(ServeCall *call, TupleTableSlot *item)
 		return total;
 	serve_read_state(call);
 	landmark = DatumGetInt32(checked_attribute(item, ITEM_LANDMARK));
-	return total * decay_factor(call->source, landmark, call->flushed_at);
+	return total * decay_factor(call, landmark, call->flushed_at);
 }
 
 PopularScan *

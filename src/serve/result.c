@@ -27,7 +27,7 @@ result_begin(ServeCall *call)
 		TupleDescAttr(result->setDesc, 1)->atttypid != FLOAT4OID)
 		ereport(ERROR,
 				errcode(ERRCODE_DATATYPE_MISMATCH),
-				errmsg("function of recsys source \"%s\" does not return keys of type %s",
+				errmsg("function of source \"%s\" does not return keys of type %s",
 					   NameStr(call->source->name), format_type_be(call->source->item.type)),
 				errhint("Drop the source with recsys.drop_source() and create it again."));
 }

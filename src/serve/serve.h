@@ -70,10 +70,14 @@ typedef struct ServeCall
 	StateTable *users_by_key;
 	StateTable *items;			/* by number */
 	StateTable *items_by_key;
-	bool		has_state;		/* the source's state row exists */
-	XidSet	   *applied;		/* its transactions; NULL without state */
-	TimestampTz flushed_at;
+	/* the state row, once serve_read_state() has been called */
 	bool		state_read;
+	bool		has_state;		/* there is one */
+	bool		foreign_state;	/* written by another server or database */
+	bool		old_decay;		/* of before a change of the half-life */
+	int32		landmark;
+	XidSet	   *applied;		/* transactions; NULL without a row */
+	TimestampTz flushed_at;
 } ServeCall;
 
 extern void serve_begin(ServeCall *call, FunctionCallInfo fcinfo);
@@ -83,6 +87,9 @@ extern void serve_read_state(ServeCall *call);
 /* Argument "argno" as the name of a model.  A model that is building, and a
  * source without any, leave call->algorithm NULL. */
 extern void serve_use_model(ServeCall *call, int argno);
+
+/* Error unless the function's owner may read the events, which exist. */
+extern void serve_check_may_read(const RecsysSource *source);
 
 /* Argument as a positive number of rows. */
 extern int	serve_rows_wanted(ServeCall *call, int argno, const char *name, int otherwise);
@@ -127,8 +134,8 @@ extern void serve_item_array(ServeCall *call, int argno, ItemCallback each, void
  * NULL user. */
 extern void history_load(ServeCall *call, int argno, History *history);
 
-/* factor that decays a weight stored with landmark to "as_of" */
-extern double decay_factor(const RecsysSource *source, int32 landmark, TimestampTz as_of);
+/* Factor that decays a weight stored with landmark to "as_of" ... */
+extern double decay_factor(ServeCall *call, int32 landmark, TimestampTz as_of);
 
 /* ... and one for a contribution made at "time". */
 extern double decay_since(const RecsysSource *source, TimestampTz time, TimestampTz as_of);
@@ -139,7 +146,7 @@ typedef struct TailEvent
 	int32		item;
 	double		weight;			/* decayed to now */
 	TimestampTz time;
-	uint64		xid;			/* of the row, full */
+	uint64		xid;			/* of the row; the caller's own are last */
 	CommandId	command;
 	int			order;			/* of the scan: 0 was found first */
 } TailEvent;

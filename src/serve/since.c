@@ -45,7 +45,7 @@ append_contribution(StringInfo sql, const RecsysSource *source)
 	if (source->value_column)
 		appendStringInfo(sql,
 						 " * (CASE WHEN %1$s BETWEEN 0 AND 1.7976931348623157e308"
-						 " THEN %1$s::double precision END)",
+						 " THEN least(%1$s::double precision, 1e280) END)",
 						 column_ref(source->value_column));
 }
 
@@ -60,8 +60,9 @@ append_key_condition(StringInfo sql, const KeyColumn *key)
 }
 
 /*
- * Products below 1e-300 would raise an underflow error in SQL, and mean
- * nothing: both factors are kept above 1e-150.
+ * SQL raises errors where a product or a sum leaves the range of its type; the
+ * stream does not.  So factors are kept within 1e-150 and 1e280, and the score
+ * within that of real: what lies outside means nothing anyway.
  */
 static void
 append_decayed(StringInfo sql, const RecsysSource *source)
@@ -86,7 +87,9 @@ since_query(ServeCall *call)
 	StringInfoData sql;
 
 	initStringInfo(&sql);
-	appendStringInfoString(&sql, "SELECT s.item, s.score FROM (SELECT c.item, ");
+	appendStringInfoString(&sql, "SELECT s.item, s.score FROM (SELECT t.item,"
+						   " (CASE WHEN t.score < 1e-37 THEN 0 ELSE least(t.score, 3.4e38) END)::real AS score"
+						   " FROM (SELECT c.item, ");
 	if (source->explicit_feedback)
 		appendStringInfoString(&sql, "count(DISTINCT c.person)::double precision");
 	else
@@ -116,9 +119,9 @@ since_query(ServeCall *call)
 	if (source->type_column)
 		appendStringInfo(&sql, " AND %s IS NOT NULL", column_ref(source->type_column));
 	appendStringInfo(&sql,
-					 " OFFSET 0) c WHERE c.contribution > 0 GROUP BY c.item) s"
+					 " OFFSET 0) c WHERE c.contribution > 0 GROUP BY c.item) t) s"
 					 " LEFT JOIN %s.items i ON i.key = s.item"
-					 " ORDER BY s.score::real DESC, i.id, s.item LIMIT $2",
+					 " ORDER BY s.score DESC, i.id, s.item LIMIT $2",
 					 quote_identifier(NameStr(source->name)));
 	return sql.data;
 }
@@ -138,9 +141,16 @@ check_since(ServeCall *call, Datum since)
 	if (call->source->time_column == NULL)
 		ereport(ERROR,
 				errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				errmsg("recsys source \"%s\" has no event time column, which since needs",
+				errmsg("source \"%s\" has no event time column, which since needs",
 					   NameStr(call->source->name)),
 				errhint("Call popular() without since, or create the source with event_time_column."));
+	if (get_rel_relkind(call->source->events) == 0)
+		ereport(ERROR,
+				errcode(ERRCODE_UNDEFINED_TABLE),
+				errmsg("the events table of source \"%s\" has been dropped",
+					   NameStr(call->source->name)),
+				errhint("Call popular() without since, or drop the source with recsys.drop_source()."));
+	serve_check_may_read(call->source);
 }
 
 /* The query may run code of users: nothing of call->served is used after. */
@@ -165,7 +175,7 @@ popular_since(ServeCall *call, Datum since, int k)
 		bool		isnull;
 		Datum		item = SPI_getbinval(tuple, desc, 1, &isnull);
 
-		result_row(call, item, DatumGetFloat8(SPI_getbinval(tuple, desc, 2, &isnull)));
+		result_row(call, item, DatumGetFloat4(SPI_getbinval(tuple, desc, 2, &isnull)));
 	}
 	SPI_finish();
 }

@@ -22,11 +22,12 @@
 #include "access/htup_details.h"
 #include "access/sysattr.h"
 #include "access/xact.h"
+#include "access/xlog.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_proc.h"
 #include "catalog/pg_type_d.h"
 #include "miscadmin.h"
-#include "utils/array.h"
+#include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
@@ -177,7 +178,7 @@ ensure_context(void)
 	if (served_context)
 		return;
 	CacheRegisterRelcacheCallback(on_relation_change, (Datum) 0);
-	served_context = AllocSetContextCreate(CacheMemoryContext, "recsys sources",
+	served_context = AllocSetContextCreate(CacheMemoryContext, "sources",
 										   ALLOCSET_SMALL_SIZES);
 }
 
@@ -195,7 +196,7 @@ build_served(Oid nspid, Snapshot snapshot)
 
 	ensure_context();
 	sweep_served();
-	context = AllocSetContextCreate(served_context, "recsys source", ALLOCSET_SMALL_SIZES);
+	context = AllocSetContextCreate(served_context, "source", ALLOCSET_SMALL_SIZES);
 	old = MemoryContextSwitchTo(context);
 	served = palloc0(sizeof(ServedSource));
 	served->nspid = nspid;
@@ -287,11 +288,7 @@ find_model(ServeCall *call, const char *name)
 			return model;
 	}
 	if (name)
-		ereport(ERROR,
-				errcode(ERRCODE_UNDEFINED_OBJECT),
-				errmsg("model \"%s\" of recsys source \"%s\" does not exist",
-					   name, NameStr(call->source->name)),
-				errhint("The view recsys.models lists the models; recsys.create_model() makes one."));
+		return catalog_model(call->source, name);	/* raises the error */
 	return NULL;
 }
 
@@ -307,6 +304,24 @@ serve_use_model(ServeCall *call, int argno)
 	call->algorithm = NULL;
 	if (call->model && call->model->state == MODEL_READY)
 		call->algorithm = model_algorithm(call->model->algorithm);
+}
+
+void
+serve_check_may_read(const RecsysSource *source)
+{
+	char	   *role;
+
+	if (pg_class_aclcheck(source->events, GetUserId(), ACL_SELECT) == ACLCHECK_OK)
+		return;
+	role = GetUserNameFromId(GetUserId(), false);
+	ereport(ERROR,
+			errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+			errmsg("role \"%s\" may not read \"%s\", the events of source \"%s\"",
+				   role, get_rel_name(source->events), NameStr(source->name)),
+			errhint("GRANT SELECT ON %s TO %s;",
+					quote_qualified_identifier(get_namespace_name(get_rel_namespace(source->events)),
+											   get_rel_name(source->events)),
+					quote_identifier(role)));
 }
 
 int
@@ -328,12 +343,30 @@ serve_rows_wanted(ServeCall *call, int argno, const char *name, int otherwise)
 /* ----------------------------------------------------------------- state */
 
 #define STATE_XIDS		3
+#define STATE_SYSTEM	4
+#define STATE_DATABASE	5
+#define STATE_LANDMARK	9
 #define STATE_FLUSHED	13
+#define STATE_RESYNCS	14
 
 static const Oid state_types[] = {
-	BOOLOID, PG_LSNOID, INT8ARRAYOID, INT8OID, OIDOID, NAMEOID,
-	INT4OID, INT4OID, INT4OID, INT8OID, INT8OID, INT8OID, TIMESTAMPTZOID
+	BOOLOID, PG_LSNOID, INT8ARRAYOID, INT8OID, OIDOID, NAMEOID, INT4OID, INT4OID,
+	INT4OID, INT8OID, INT8OID, INT8OID, TIMESTAMPTZOID, INT4OID
 };
+
+static void
+take_state(ServeCall *call, TupleTableSlot *slot)
+{
+	call->has_state = true;
+	call->applied = xidset_from_array(checked_attribute(slot, STATE_XIDS));
+	call->foreign_state =
+		DatumGetInt64(checked_attribute(slot, STATE_SYSTEM)) != (int64) GetSystemIdentifier() ||
+		DatumGetObjectId(checked_attribute(slot, STATE_DATABASE)) != MyDatabaseId;
+	call->landmark = DatumGetInt32(checked_attribute(slot, STATE_LANDMARK));
+	call->flushed_at = DatumGetTimestampTz(checked_attribute(slot, STATE_FLUSHED));
+	call->old_decay =
+		DatumGetInt32(checked_attribute(slot, STATE_RESYNCS)) != call->source->resyncs;
+}
 
 /* The source's state row: until the backfill is done there is none. */
 void
@@ -348,18 +381,9 @@ serve_read_state(ServeCall *call)
 	call->state_read = true;
 	call->flushed_at = call->now;
 	state = checked_open(call->source, "state", "state_pkey", 1,
-							 lengthof(state_types), state_types);
+						 lengthof(state_types), state_types);
 	slot = table_get(state, call->snapshot, 1, &key);
 	if (slot)
-	{
-		bool		isnull;
-		Datum		flushed;
-
-		call->has_state = true;
-		call->applied = xidset_from_array(checked_attribute(slot, STATE_XIDS));
-		flushed = slot_getattr(slot, STATE_FLUSHED, &isnull);
-		if (!isnull)
-			call->flushed_at = DatumGetTimestampTz(flushed);
-	}
+		take_state(call, slot);
 	checked_close(state);
 }

@@ -29,8 +29,6 @@
 #include "miscadmin.h"
 #include "partitioning/partdesc.h"
 #include "storage/lmgr.h"
-#include "utils/acl.h"
-#include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 
@@ -215,7 +213,7 @@ take_row(TailScan *scan, TailLeaf *leaf, TupleTableSlot *slot, uint64 xid)
 	tail->item = DatumGetInt32(checked_attribute(item, ITEM_ID));
 	tail->time = source->time_column ? event.time : call->now;
 	tail->weight = event.weight * decay_since(source, tail->time, call->now);
-	tail->xid = xid;
+	tail->xid = TransactionIdIsCurrentTransactionId((TransactionId) xid) ? PG_UINT64_MAX : xid;
 	tail->command = DatumGetCommandId(slot_getsysattr(slot, MinCommandIdAttributeNumber, &isnull));
 	tail->order = scan->n - 1;
 }
@@ -244,22 +242,6 @@ scan_leaf(TailScan *scan, TailLeaf *leaf, Datum user)
 	table_close(rel, NoLock);
 }
 
-static void
-check_may_read(const RecsysSource *source)
-{
-	if (pg_class_aclcheck(source->events, GetUserId(), ACL_SELECT) == ACLCHECK_OK)
-		return;
-	ereport(ERROR,
-			errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-			errmsg("role \"%s\" may not read \"%s\", the events of recsys source \"%s\"",
-				   GetUserNameFromId(GetUserId(), false),
-				   get_rel_name(source->events), NameStr(source->name)),
-			errhint("GRANT SELECT ON %s TO %s;",
-					quote_qualified_identifier(get_namespace_name(get_rel_namespace(source->events)),
-											   get_rel_name(source->events)),
-					quote_identifier(GetUserNameFromId(GetUserId(), false))));
-}
-
 /* All transactions that the snapshot can see are applied? */
 static bool
 all_applied(ServeCall *call, uint64 next)
@@ -280,10 +262,12 @@ tail_scan(ServeCall *call, Datum user, TailEvent **events)
 	TailScan	scan = {.call = call, .left = recsys_tail_limit};
 	TailPlan   *plan;
 
-	if (scan.left == 0 || !get_rel_relkind(call->source->events))
+	if (scan.left == 0 || get_rel_relkind(call->source->events) == 0)
 		return 0;
-	check_may_read(call->source);
+	serve_check_may_read(call->source);
 	serve_read_state(call);
+	if (call->foreign_state)
+		return 0;				/* its transactions mean nothing here */
 	scan.applied = call->applied;
 	scan.next = U64FromFullTransactionId(ReadNextFullTransactionId());
 	if (all_applied(call, scan.next))
