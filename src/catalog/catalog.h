@@ -127,6 +127,13 @@ extern bool catalog_lock_source(int32 source_id, LOCKMODE lockmode);
  */
 extern void catalog_check_events(const RecsysSource *source);
 
+/*
+ * Make the schema of a source depend on the extension.  create_source() does
+ * that; a dump does not carry it, so whoever finds a restored source (state
+ * of another system or database) does it again.
+ */
+extern void catalog_bind_schema(Oid nspid);
+
 /* OID of relation "name" in the schema of the source; error if it is gone. */
 extern Oid	catalog_relation(const RecsysSource *source, const char *name);
 

@@ -56,17 +56,24 @@ rows_of_user(const RecsysSource *source, const char *key)
 					quote_literal_cstr(key));
 }
 
-/* No event of the user may remain, or a resync would bring the user back. */
+/*
+ * No event of the user may remain, or a resync would bring the user back; not
+ * even after they were deleted, which a trigger or a rule may have prevented.
+ */
 static void
-check_no_events(const RecsysSource *source, const char *key)
+clear_events(const RecsysSource *source, const char *key, bool delete_events)
 {
 	char	   *rows = rows_of_user(source, key);
 
+	if (delete_events)
+		catalog_execute_as(source->owner, psprintf("DELETE %s", rows));
 	if (catalog_any_row_as(source->owner, psprintf("SELECT 1 %s LIMIT 1", rows)))
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("table \"%s\" still has events of user \"%s\"",
 						get_rel_name(source->events), key),
+				 delete_events ?
+				 errhint("Look for a trigger or rule that keeps rows from being deleted.") :
 				 errhint("DELETE %s; or call forget_user() with delete_events => true.", rows)));
 }
 
@@ -90,12 +97,7 @@ recsys_forget_user(PG_FUNCTION_ARGS)
 	/* once the table is dropped, its events are gone as well */
 	LockRelationOid(source->events, AccessShareLock);
 	if (SearchSysCacheExists1(RELOID, ObjectIdGetDatum(source->events)))
-	{
-		if (PG_GETARG_BOOL(2))
-			catalog_execute_as(source->owner, psprintf("DELETE %s", rows_of_user(source, key)));
-		else
-			check_no_events(source, key);
-	}
+		clear_events(source, key, PG_GETARG_BOOL(2));
 	message_send(source->id, MESSAGE_FORGET_USER, key, strlen(key), true);
 	PG_RETURN_VOID();
 }

@@ -25,9 +25,9 @@ begin_change(const char *function)
 {
 	char	   *command = psprintf("recsys.%s()", function);
 
+	PreventCommandDuringRecovery(command);
 	PreventCommandIfReadOnly(command);
 	PreventCommandIfParallelMode(command);
-	PreventCommandDuringRecovery(command);
 	pfree(command);
 }
 
@@ -37,7 +37,8 @@ require_argument(FunctionCallInfo fcinfo, int argno, const char *name)
 	if (PG_ARGISNULL(argno))
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("argument \"%s\" must not be null", name)));
+				 errmsg("argument \"%s\" must not be null", name),
+				 errhint("Give it a value.")));
 }
 
 /* Names become parts of table names, which must fit into NAMEDATALEN. */
@@ -47,7 +48,8 @@ check_new_name(const char *kind, const char *name)
 	if (name[0] == '\0')
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_NAME),
-				 errmsg("name of a %s must not be empty", kind)));
+				 errmsg("name of a %s must not be empty", kind),
+				 errhint("Choose a name of 1 to %d bytes.", RECSYS_MAX_NAME)));
 	if (strlen(name) > RECSYS_MAX_NAME)
 		ereport(ERROR,
 				(errcode(ERRCODE_NAME_TOO_LONG),

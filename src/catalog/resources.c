@@ -3,9 +3,10 @@
  *	  What the server must have before a source is accepted: the library
  *	  preloaded, logical WAL, a replication slot and a background worker.
  *
- * Nothing is reserved: the worker takes its slot after commit, and until then
- * sources of this database that still lack theirs are counted as well.  When
- * something is taken in between, the source waits and its status says so.
+ * Nothing is reserved: the worker takes its slot after commit.  When something
+ * is taken in between, the source waits and its status says so.  Shared memory
+ * is read without its lock, a count that is off by one for a moment is no
+ * worse than that.
  */
 #include "postgres.h"
 
@@ -72,78 +73,109 @@ check_server(void)
 				 errhint("ALTER SYSTEM SET wal_level = logical; then restart the server.")));
 }
 
-static int
-used_slots(void)
+/*
+ * What counts: every source of this database needs one of each, whether it has
+ * it already or not, and keeps none after it was dropped (its worker is about
+ * to let go, also if that happened in this transaction).
+ */
+typedef struct Needs
 {
-	int			used = 0;
+	List	   *ids;			/* of the sources of this database */
+	int			waiting;		/* of those, without the worker that they want */
+} Needs;
 
-	LWLockAcquire(ReplicationSlotControlLock, LW_SHARED);
-	for (int i = 0; i < max_replication_slots; i++)
-		if (ReplicationSlotCtl->replication_slots[i].in_use)
-			used++;
-	LWLockRelease(ReplicationSlotControlLock);
-	return used;
-}
-
-static int
-used_entries(void)
+static Needs
+count_needs(void)
 {
-	int			used = 0;
-
-	for (int i = 0; i < recsys_max_sources; i++)
-		if (shared_entry(i)->in_use)
-			used++;
-	return used;
-}
-
-/* What the sources of this database that exist already are still waiting for. */
-static void
-count_waiting(int *slots, int *workers, int *entries)
-{
+	Needs		needs = {NIL, 0};
 	ListCell   *lc;
 
-	*slots = *workers = *entries = 0;
 	foreach(lc, store_read(ALL_SOURCES, (Datum) 0, NULL))
 	{
 		CatalogRow *row = lfirst(lc);
 		int32		id = DatumGetInt32(row->values[SOURCE_ID - 1]);
 		SourceShared *shared = shared_find(MyDatabaseId, id);
-		char		slot[NAMEDATALEN];
 
-		catalog_slot_name(id, slot);
-		if (SearchNamedReplicationSlot(slot, true) == NULL)
-			(*slots)++;
-		if (shared == NULL)
-			(*entries)++;
+		needs.ids = lappend_int(needs.ids, id);
 		if (!DatumGetBool(row->values[SOURCE_PAUSED_FLAG - 1]) &&
-			(shared == NULL || shared->pid == 0))
-			(*workers)++;
+			(shared == NULL || (shared->pid == 0 && !shared->starting)))
+			needs.waiting++;
 	}
+	return needs;
+}
+
+/* Slots that are not those of this database's sources, past or present. */
+static int
+other_slots(void)
+{
+	char	   *ours = psprintf("recsys_%u_", MyDatabaseId);
+	int			used = 0;
+
+	LWLockAcquire(ReplicationSlotControlLock, LW_SHARED);
+	for (int i = 0; i < max_replication_slots; i++)
+	{
+		ReplicationSlot *slot = &ReplicationSlotCtl->replication_slots[i];
+
+		if (slot->in_use && strncmp(NameStr(slot->data.name), ours, strlen(ours)) != 0)
+			used++;
+	}
+	LWLockRelease(ReplicationSlotControlLock);
+	return used;
+}
+
+/* Sources of other databases. */
+static int
+other_sources(void)
+{
+	int			used = 0;
+
+	for (int i = 0; i < recsys_max_sources; i++)
+	{
+		SourceShared *shared = shared_entry(i);
+
+		if (shared->in_use && shared->dboid != MyDatabaseId)
+			used++;
+	}
+	return used;
+}
+
+/* Free workers, and those that serve sources which were dropped. */
+static int
+available_workers(const Needs *needs)
+{
+	int			available = shared_free_workers();
+
+	for (int i = 0; i < recsys_max_sources; i++)
+	{
+		SourceShared *shared = shared_entry(i);
+
+		if (shared->in_use && shared->dboid == MyDatabaseId && shared->pid != 0 &&
+			!list_member_int(needs->ids, shared->source_id))
+			available++;
+	}
+	return available;
 }
 
 /* Error unless there is room for one more source. */
 void
 check_resources(void)
 {
-	int			slots,
-				workers,
-				entries;
+	Needs		needs = count_needs();
 
-	count_waiting(&slots, &workers, &entries);
-	if (used_slots() + slots >= max_replication_slots)
+	if (other_slots() + list_length(needs.ids) >= max_replication_slots)
 		ereport(ERROR,
 				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
 				 errmsg("all %d replication slots are in use or promised to other sources",
 						max_replication_slots),
 				 errhint("ALTER SYSTEM SET max_replication_slots = %d; then restart the server.",
-						 Max(2 * max_replication_slots, max_replication_slots + 10))));
-	if (used_entries() + entries >= recsys_max_sources)
+						 max_replication_slots + 10)));
+	if (other_sources() + list_length(needs.ids) >= recsys_max_sources)
 		ereport(ERROR,
 				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
 				 errmsg("this server has its %d sources already", recsys_max_sources),
 				 errhint("ALTER SYSTEM SET recsys.max_sources = %d; then restart the server.",
 						 Min(2 * recsys_max_sources, 1024))));
-	if (shared_free_workers() <= workers)
+	if (available_workers(&needs) <= needs.waiting)
 		ereport(ERROR,
 				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
 				 errmsg("all %d background workers are in use or promised to other sources",

@@ -148,14 +148,16 @@ expand(const char *template, const char *schema, const char *user, const char *i
 	return sql.data;
 }
 
-static void
-depend_on_extension(Oid nspid)
+void
+catalog_bind_schema(Oid nspid)
 {
 	ObjectAddress schema,
 				extension;
 
 	ObjectAddressSet(schema, NamespaceRelationId, nspid);
 	ObjectAddressSet(extension, ExtensionRelationId, get_extension_oid(RECSYS_SCHEMA, false));
+	deleteDependencyRecordsForClass(NamespaceRelationId, nspid, ExtensionRelationId,
+									DEPENDENCY_NORMAL);
 	recordDependencyOn(&schema, &extension, DEPENDENCY_NORMAL);
 }
 
@@ -177,7 +179,7 @@ source_schema_create(const CatalogRow *row)
 								schema, schema,
 								quote_literal_cstr(psprintf("recommendations from the events in %s",
 															quoted_relation(events)))));
-	depend_on_extension(get_namespace_oid(name, false));
+	catalog_bind_schema(get_namespace_oid(name, false));
 	catalog_execute_as(owner,
 					   expand(state_tables, schema,
 							  column_type(events, NameStr(*DatumGetName(v[SOURCE_USER_COLUMN]))),

@@ -13,6 +13,7 @@
 
 #include "access/relation.h"
 #include "access/table.h"
+#include "access/transam.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_inherits.h"
@@ -169,7 +170,8 @@ check_events_table(Oid relid, bool accept_rls)
 		catalog_source_by_schema(nspid, true) != NULL;
 
 	check_kind(rel);
-	if (IsSystemRelation(rel) || ours)
+	/* the second test is for what initdb made outside of pg_catalog */
+	if (IsSystemRelation(rel) || relid < FirstNormalObjectId || ours)
 		ereport(ERROR,
 				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
 				 errmsg("table \"%s\" belongs to %s", RelationGetRelationName(rel),
