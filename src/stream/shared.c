@@ -106,6 +106,7 @@ init_entry(SourceShared *s)
 	pg_atomic_init_u64(&s->pending_since, 0);
 	for (int i = 0; i < INJECT_NSTEPS; i++)
 		pg_atomic_init_u32(&s->inject[i], 0);
+	times_init(&s->times);
 }
 
 static void notify_xact_callback(XactEvent event, void *arg);
@@ -361,6 +362,7 @@ shared_attach(SourceShared *s)
 	}
 	on_shmem_exit(detach, PointerGetDatum(s));
 	reset_report(s);
+	times_reset(&s->times);
 	attached = s;
 	prev_emit_log_hook = emit_log_hook;
 	emit_log_hook = keep_error;

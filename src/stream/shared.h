@@ -19,6 +19,7 @@
 #include "storage/latch.h"
 #include "storage/lwlock.h"
 #include "storage/spin.h"
+#include "stream/times.h"
 
 #define RECSYS_ERROR_LEN 512
 
@@ -99,6 +100,7 @@ typedef struct SourceShared
 	pg_atomic_uint64 commit_lsn;	/* newest commit that touched the events */
 	pg_atomic_uint64 pending_since; /* when that stopped being applied at once */
 	pg_atomic_uint32 inject[INJECT_NSTEPS];	/* kill at the n-th pass; 0 = off */
+	WorkerTimes times;
 } SourceShared;
 
 /* (dboid, source_id) -> entry, or NULL.  Entries never move. */

@@ -136,6 +136,7 @@ load_state(Stream *s)
 	MemoryContext old = MemoryContextSwitchTo(s->scratch);
 
 	shared_progress(s->shared, "loading", 0, 0);
+	times_enter(&s->shared->times, PHASE_LOAD);
 	stream_begin(s);
 	users_load_all(s->users, limit / 4);
 	items_load(s->items);
@@ -160,7 +161,10 @@ start_state(Stream *s)
 	if (have_state && slot_exists(s) && s->resyncs_seen == s->source->resyncs)
 		load_state(s);
 	else
+	{
+		times_enter(&s->shared->times, PHASE_BACKFILL);
 		backfill_source(s);
+	}
 }
 
 static void
@@ -169,6 +173,7 @@ build_models(Stream *s)
 	MemoryContext old = MemoryContextSwitchTo(s->scratch);
 
 	shared_set_state(s->shared, SOURCE_BUILDING);
+	times_enter(&s->shared->times, PHASE_BUILD);
 	stream_begin(s);
 	models_reload(s);
 	models_build(s);
@@ -270,6 +275,7 @@ write_what_is_due(Stream *s, bool lagging)
 
 	if (requested || (s->dirty && is_due(s->last_flush, recsys_flush_interval, now)))
 	{
+		times_enter(&s->shared->times, PHASE_FLUSH);
 		if (s->dirty)
 			flush(s);
 		else if (s->flushed_lsn < s->applied_lsn)
@@ -282,7 +288,10 @@ write_what_is_due(Stream *s, bool lagging)
 			XLogFlush(LogStandbySnapshot());
 	}
 	if (requested || (s->publish_due && is_due(s->last_publish, publish_interval, now)))
+	{
+		times_enter(&s->shared->times, PHASE_PUBLISH);
 		publish(s, requested);
+	}
 	if (!s->dirty && !s->publish_due)
 	{
 		/* an idle source retains no WAL, and is up to date with all of it */
@@ -335,13 +344,17 @@ follow_catalogue(Stream *s)
 	s->shared->models_dirty = false;
 	SpinLockRelease(&s->shared->mutex);
 
+	times_enter(&s->shared->times, PHASE_FLUSH);
 	if (s->dirty)
 		flush(s);
 	if (!reload_source(s))
 		return false;
 	plugin_reset_relations(s);
 	if (s->source->resyncs != s->resyncs_seen)
+	{
+		times_enter(&s->shared->times, PHASE_BACKFILL);
 		backfill_resync(s);
+	}
 	build_models(s);
 	shared_set_state(s->shared, SOURCE_STREAMING);
 	return true;
@@ -362,12 +375,17 @@ run(Stream *s)
 		}
 		if (s->shared->models_dirty && !follow_catalogue(s))
 			return;
+		times_enter(&s->shared->times, PHASE_DECODE);
 		more = decode_batch(s);
+		times_enter(&s->shared->times, PHASE_APPLY);
 		apply_batch(s);
 		write_what_is_due(s, more);
 		report(s);
 		if (!more)
+		{
+			times_enter(&s->shared->times, PHASE_WAIT);
 			wait_for_work(s);
+		}
 	}
 }
 
