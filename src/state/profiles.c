@@ -385,6 +385,16 @@ new_profile(Profiles *ps, int32 user)
 	return p;
 }
 
+/* The reader lasts as long as the transaction. */
+static void
+open_reader(Profiles *ps)
+{
+	MemoryContext old = MemoryContextSwitchTo(TopTransactionContext);
+
+	ps->reader = table_open_state(ps->nspid, "profiles", "profiles_pkey", AccessShareLock);
+	MemoryContextSwitchTo(old);
+}
+
 static void
 load_profile(Profiles *ps, Profile *p)
 {
@@ -392,7 +402,7 @@ load_profile(Profiles *ps, Profile *p)
 	ProfileRow	row;
 
 	if (ps->reader == NULL)
-		ps->reader = table_open_state(ps->nspid, "profiles", "profiles_pkey", AccessShareLock);
+		open_reader(ps);
 	for (TupleTableSlot *slot = table_get(ps->reader, GetActiveSnapshot(), 1, &key);
 		 slot; slot = table_get_next(ps->reader))
 	{

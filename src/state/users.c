@@ -87,6 +87,16 @@ users_load_all(Users *users, Size limit)
 	table_close_state(t, AccessShareLock);
 }
 
+/* The reader lasts as long as the transaction. */
+static void
+open_reader(Users *users)
+{
+	MemoryContext old = MemoryContextSwitchTo(TopTransactionContext);
+
+	users->reader = table_open_state(users->nspid, "users", "users_key_key", AccessShareLock);
+	MemoryContextSwitchTo(old);
+}
+
 int32
 users_find(Users *users, const KeyValue *key)
 {
@@ -97,7 +107,7 @@ users_find(Users *users, const KeyValue *key)
 	if (user != 0 || users->complete)
 		return user;
 	if (users->reader == NULL)
-		users->reader = table_open_state(users->nspid, "users", "users_key_key", AccessShareLock);
+		open_reader(users);
 	datum = key_to_datum(users->keys->column, key);
 	slot = table_get(users->reader, GetActiveSnapshot(), 1, &datum);
 	if (slot == NULL)
