@@ -72,7 +72,7 @@ SELECT recsys.create_source('ce_shop', 'ce_app.events', 'user_id', 'item_id');
 SET LOCAL client_min_messages = warning;
 DROP SCHEMA ce_shop CASCADE;
 COMMIT;
-SELECT ce_error('tables');
+SELECT ce_error('schema');
 SELECT recsys.drop_source('ce_shop');
 
 BEGIN;

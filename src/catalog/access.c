@@ -8,14 +8,25 @@
  * expressions of the owner must not act with the caller's rights, nor change
  * the caller's session).  The caller's user id is put back also on error.
  *
- * The lock of a source is a heavyweight object lock on its row's number, free
- * of any table: a paused transaction that registered one source does not
- * hold up the others.
+ * Locks, taken in this order, before any lock on a table of the source:
+ *
+ *	 1. the extension, AccessShareLock: waits for DROP EXTENSION;
+ *	 2. the source, a heavyweight object lock on its row's number, free of any
+ *	    table: a transaction that registers one source and then sits idle does
+ *	    not hold up the others;
+ *	 3. the schema, AccessShareLock, by those who use its tables: DROP SCHEMA
+ *	    locks the schema before the tables in it.
+ *
+ * So commands that drop many tables never deadlock with the stream worker.
  */
 #include "postgres.h"
 
+#include <signal.h>
+
 #include "access/xact.h"
 #include "catalog/namespace.h"
+#include "catalog/pg_extension.h"
+#include "catalog/pg_namespace.h"
 #include "commands/extension.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
@@ -25,6 +36,7 @@
 #include "utils/guc.h"
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
+#include "utils/syscache.h"
 
 #include "catalog/internal.h"
 #include "recsys.h"
@@ -100,6 +112,14 @@ catalog_any_row_as(Oid role, const char *sql)
 	return execute_as(role, sql, 1);
 }
 
+/* Against DROP EXTENSION, until the end of the transaction. */
+void
+catalog_lock_extension(void)
+{
+	LockDatabaseObject(ExtensionRelationId, get_extension_oid(RECSYS_SCHEMA, false), 0,
+					   AccessShareLock);
+}
+
 static bool
 lock_source(int32 source_id, LOCKMODE lockmode, bool wait)
 {
@@ -116,8 +136,38 @@ lock_source(int32 source_id, LOCKMODE lockmode, bool wait)
 bool
 catalog_lock_source(int32 source_id, LOCKMODE lockmode)
 {
+	List	   *rows;
+	RecsysSource *source;
+
+	catalog_lock_extension();
 	(void) lock_source(source_id, lockmode, true);
-	return store_read(BY_SOURCE_ID, Int32GetDatum(source_id), NULL) != NIL;
+	rows = store_read(BY_SOURCE_ID, Int32GetDatum(source_id), NULL);
+	if (rows == NIL)
+		return false;
+	if (lockmode != AccessShareLock)
+		return true;
+
+	source = source_from_row(linitial(rows));
+	if (OidIsValid(source->nspid))
+		LockDatabaseObject(NamespaceRelationId, source->nspid, 0, AccessShareLock);
+	if (!SearchSysCacheExists1(NAMESPACEOID, ObjectIdGetDatum(source->nspid)))
+		source_schema_is_gone(NameStr(source->name));
+	return true;
+}
+
+/* AccessExclusiveLock, for dropping the source.  A worker that is busy with
+ * it, perhaps with a long backfill, is told to end: if the drop is rolled back
+ * it starts anew. */
+bool
+catalog_lock_source_to_drop(int32 source_id)
+{
+	SourceShared *shared = recsys_preloaded ? shared_find(MyDatabaseId, source_id) : NULL;
+
+	catalog_lock_extension();
+	if (!lock_source(source_id, AccessExclusiveLock, false) &&
+		shared != NULL && shared->pid != 0)
+		kill(shared->pid, SIGTERM);
+	return catalog_lock_source(source_id, AccessExclusiveLock);
 }
 
 /* ShareUpdateExclusiveLock if it is free. */

@@ -114,9 +114,10 @@ extern bool catalog_extension_exists(void);
 /*
  * Lock a source until the end of the transaction; false if it does not exist
  * (any more).  A transaction that writes the tables of a source first takes
- * AccessShareLock; declarations are changed under ShareUpdateExclusiveLock;
- * drop_source() takes AccessExclusiveLock.  So a drop never deadlocks with
- * the worker over the tables.
+ * AccessShareLock, which also keeps the schema and the extension from being
+ * dropped, and is an error if the schema is gone; declarations are changed
+ * under ShareUpdateExclusiveLock; drop_source() takes AccessExclusiveLock.
+ * So dropping never deadlocks with the worker over the tables.
  */
 extern bool catalog_lock_source(int32 source_id, LOCKMODE lockmode);
 

@@ -34,12 +34,7 @@ canonical_key(const RecsysSource *source, const KeyColumn *column, text *key)
 	bool		varlena;
 
 	if (!OidIsValid(column->type))
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_SCHEMA),
-				 errmsg("schema \"%s\" of the source does not exist, or belongs to another role",
-						NameStr(source->name)),
-				 errhint("SELECT recsys.drop_source(%s);",
-						 quote_literal_cstr(NameStr(source->name)))));
+		source_schema_is_gone(NameStr(source->name));
 	getTypeInputInfo(column->type, &input, &ioparam);
 	getTypeOutputInfo(column->type, &output, &varlena);
 	return OidOutputFunctionCall(output,

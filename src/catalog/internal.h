@@ -88,6 +88,8 @@ extern int32 store_nextval(const char *sequence);
 extern CatalogRow *source_row(const char *name, bool missing_ok);
 extern RecsysSource *source_from_row(const CatalogRow *row);
 
+extern void source_schema_is_gone(const char *name);
+
 /* The row of a source that the caller may change, locked for that. */
 extern CatalogRow *source_row_for_change(const char *function, Name name, LOCKMODE lockmode);
 
@@ -127,6 +129,8 @@ extern void source_schema_drop(const RecsysSource *source);
 
 /* --- rights (access.c) ---------------------------------------------------- */
 extern bool catalog_any_row_as(Oid role, const char *sql);
+extern void catalog_lock_extension(void);
+extern bool catalog_lock_source_to_drop(int32 source_id);
 extern bool catalog_try_lock_source(int32 source_id);
 extern void catalog_changed(void);
 

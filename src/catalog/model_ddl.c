@@ -32,12 +32,7 @@ source_for_change(FunctionCallInfo fcinfo, const char *function)
 	source = source_from_row(source_row_for_change(function, PG_GETARG_NAME(0),
 												   ShareUpdateExclusiveLock));
 	if (!OidIsValid(source->nspid))
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_SCHEMA),
-				 errmsg("schema \"%s\" of the source does not exist, or belongs to another role",
-						NameStr(source->name)),
-				 errhint("SELECT recsys.drop_source(%s); then create the source again.",
-						 quote_literal_cstr(NameStr(source->name)))));
+		source_schema_is_gone(NameStr(source->name));
 	return source;
 }
 

@@ -29,6 +29,7 @@ begin_change(const char *function)
 	PreventCommandIfReadOnly(command);
 	PreventCommandIfParallelMode(command);
 	pfree(command);
+	catalog_lock_extension();
 }
 
 void

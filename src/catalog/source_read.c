@@ -123,6 +123,16 @@ unknown_source(const char *name)
 			 errhint("SELECT source FROM recsys.sources; shows the sources.")));
 }
 
+void
+source_schema_is_gone(const char *name)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_UNDEFINED_SCHEMA),
+			 errmsg("schema \"%s\" of the source does not exist, or belongs to another role", name),
+			 errhint("SELECT recsys.drop_source(%s); then create the source again.",
+					 quote_literal_cstr(name))));
+}
+
 static CatalogRow *
 one_row(CatalogKey by, Datum key, Snapshot snapshot)
 {
@@ -153,11 +163,16 @@ CatalogRow *
 source_row_for_change(const char *function, Name name, LOCKMODE lockmode)
 {
 	CatalogRow *row;
+	int32		id;
+	bool		exists;
 
 	begin_change(function);
 	row = source_row(NameStr(*name), false);
 	catalog_check_owner(source_from_row(row));
-	if (!catalog_lock_source(DatumGetInt32(row->values[SOURCE_ID - 1]), lockmode))
+	id = DatumGetInt32(row->values[SOURCE_ID - 1]);
+	exists = lockmode == AccessExclusiveLock ?
+		catalog_lock_source_to_drop(id) : catalog_lock_source(id, lockmode);
+	if (!exists)
 		unknown_source(NameStr(*name));
 	/* what stood there before we had the lock may have changed */
 	row = source_row(NameStr(*name), false);

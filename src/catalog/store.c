@@ -110,7 +110,7 @@ store_insert(const char *table, Datum *values, bool *nulls)
 	Relation	rel = table_open(store_relation(table), RowExclusiveLock);
 
 	CatalogTupleInsert(rel, heap_form_tuple(RelationGetDescr(rel), values, nulls));
-	table_close(rel, RowExclusiveLock);
+	table_close(rel, NoLock);	/* the lock stays until commit */
 	CommandCounterIncrement();
 }
 
@@ -122,7 +122,7 @@ store_update(const char *table, CatalogRow *row)
 
 	CatalogTupleUpdate(rel, &row->tid,
 					   heap_form_tuple(RelationGetDescr(rel), row->values, row->nulls));
-	table_close(rel, RowExclusiveLock);
+	table_close(rel, NoLock);	/* the lock stays until commit */
 	CommandCounterIncrement();
 }
 
@@ -132,7 +132,7 @@ store_delete(const char *table, CatalogRow *row)
 	Relation	rel = table_open(store_relation(table), RowExclusiveLock);
 
 	CatalogTupleDelete(rel, &row->tid);
-	table_close(rel, RowExclusiveLock);
+	table_close(rel, NoLock);	/* the lock stays until commit */
 	CommandCounterIncrement();
 }
 

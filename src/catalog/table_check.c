@@ -325,11 +325,7 @@ check_key_type(const RecsysSource *source, const KeyColumn *key)
 	AttrNumber	attnum = get_attnum(source->events, NameStr(key->name));
 
 	if (!OidIsValid(key->type))
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_TABLE),
-				 errmsg("the tables of source \"%s\" do not exist", NameStr(source->name)),
-				 errhint("SELECT recsys.drop_source(%s); then create the source again.",
-						 quote_literal_cstr(NameStr(source->name)))));
+		source_schema_is_gone(NameStr(source->name));
 	get_atttypetypmodcoll(source->events, attnum, &type, &typmod, &collation);
 	if (type != key->type)
 		ereport(ERROR,
