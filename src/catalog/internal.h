@@ -21,7 +21,7 @@
 
 #define RECSYS_SCHEMA "recsys"
 
-/* Columns of recsys.source, in order. */
+/* Columns of recsys.source, in order: its attribute numbers. */
 enum
 {
 	SOURCE_ID = 1,
@@ -45,7 +45,7 @@ enum
 	SOURCE_NATTS = SOURCE_RESYNCS
 };
 
-/* Columns of recsys.model, in order. */
+/* Columns of recsys.model, likewise. */
 enum
 {
 	MODEL_ID = 1,
@@ -62,8 +62,8 @@ enum
 /* --- rows of the catalogue tables (store.c) ------------------------------- */
 typedef struct CatalogRow
 {
-	Datum		values[SOURCE_NATTS];
-	bool		nulls[SOURCE_NATTS];
+	Datum		values[SOURCE_NATTS + 1];	/* by number of column; [0] is unused */
+	bool		nulls[SOURCE_NATTS + 1];
 	ItemPointerData tid;
 } CatalogRow;
 
@@ -79,7 +79,7 @@ typedef enum CatalogKey
 extern Oid	store_relation(const char *name);
 extern Oid	store_relation_missing_ok(const char *name);
 extern List *store_read(CatalogKey by, Datum key, Snapshot snapshot);	/* of CatalogRow * */
-extern void store_insert(const char *table, Datum *values, bool *nulls);
+extern void store_insert(const char *table, CatalogRow *row);
 extern void store_update(const char *table, CatalogRow *row);
 extern void store_delete(const char *table, CatalogRow *row);
 extern int32 store_nextval(const char *sequence);

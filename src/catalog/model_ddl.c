@@ -52,7 +52,7 @@ find_model_row(const RecsysSource *source, const char *name)
 	{
 		CatalogRow *row = lfirst(lc);
 
-		if (strcmp(NameStr(*DatumGetName(row->values[MODEL_NAME - 1])), name) == 0)
+		if (strcmp(NameStr(*DatumGetName(row->values[MODEL_NAME])), name) == 0)
 			return row;
 	}
 	return NULL;
@@ -90,9 +90,9 @@ run_model_sql(const RecsysSource *source, const char *model,
 static void
 set_default(CatalogRow *row, bool is_default)
 {
-	if (DatumGetBool(row->values[MODEL_IS_DEFAULT - 1]) == is_default)
+	if (DatumGetBool(row->values[MODEL_IS_DEFAULT]) == is_default)
 		return;
-	row->values[MODEL_IS_DEFAULT - 1] = BoolGetDatum(is_default);
+	row->values[MODEL_IS_DEFAULT] = BoolGetDatum(is_default);
 	store_update("model", row);
 }
 
@@ -102,8 +102,7 @@ recsys_create_model(PG_FUNCTION_ARGS)
 	RecsysSource *source = source_for_change(fcinfo, "create_model");
 	char	   *name = NameStr(*PG_GETARG_NAME(1));
 	const ModelAlgorithm *algorithm;
-	Datum		values[MODEL_NATTS];
-	bool		nulls[MODEL_NATTS] = {0};
+	CatalogRow	row = {0};
 
 	require_argument(fcinfo, 2, "algorithm");
 	require_argument(fcinfo, 3, "params");
@@ -117,17 +116,17 @@ recsys_create_model(PG_FUNCTION_ARGS)
 						 quote_literal_cstr(NameStr(source->name)), quote_literal_cstr(name))));
 	algorithm = model_algorithm(text_to_cstring(PG_GETARG_TEXT_PP(2)));
 
-	values[MODEL_SOURCE_ID - 1] = Int32GetDatum(source->id);
-	values[MODEL_NAME - 1] = PG_GETARG_DATUM(1);
-	values[MODEL_ALGORITHM - 1] = PG_GETARG_DATUM(2);
-	values[MODEL_PARAMS - 1] =
+	row.values[MODEL_SOURCE_ID] = Int32GetDatum(source->id);
+	row.values[MODEL_NAME] = PG_GETARG_DATUM(1);
+	row.values[MODEL_ALGORITHM] = PG_GETARG_DATUM(2);
+	row.values[MODEL_PARAMS] =
 		JsonbPGetDatum(params_complete(algorithm->name, algorithm->params,
 									   PG_GETARG_JSONB_P(3), NULL));
-	values[MODEL_IS_DEFAULT - 1] = BoolGetDatum(model_rows(source) == NIL);
-	values[MODEL_STATE - 1] = CStringGetTextDatum(MODEL_STATE_BUILDING);
-	values[MODEL_VERSION - 1] = Int32GetDatum(1);
-	values[MODEL_ID - 1] = Int32GetDatum(store_nextval("model_id"));
-	store_insert("model", values, nulls);
+	row.values[MODEL_IS_DEFAULT] = BoolGetDatum(model_rows(source) == NIL);
+	row.values[MODEL_STATE] = CStringGetTextDatum(MODEL_STATE_BUILDING);
+	row.values[MODEL_VERSION] = Int32GetDatum(1);
+	row.values[MODEL_ID] = Int32GetDatum(store_nextval("model_id"));
+	store_insert("model", &row);
 
 	run_model_sql(source, name, algorithm->create_sql);
 	replace_views(source);
@@ -151,8 +150,8 @@ recsys_alter_model(PG_FUNCTION_ARGS)
 											PG_GETARG_JSONB_P(2), model->params));
 	if (DatumGetBool(DirectFunctionCall2(jsonb_eq, params, JsonbPGetDatum(model->params))))
 		PG_RETURN_VOID();
-	row->values[MODEL_PARAMS - 1] = params;
-	row->values[MODEL_VERSION - 1] = Int32GetDatum(model->version + 1);
+	row->values[MODEL_PARAMS] = params;
+	row->values[MODEL_VERSION] = Int32GetDatum(model->version + 1);
 	store_update("model", row);
 	catalog_changed();
 	PG_RETURN_VOID();
@@ -169,10 +168,10 @@ choose_default(const RecsysSource *source)
 	{
 		CatalogRow *row = lfirst(lc);
 
-		if (DatumGetBool(row->values[MODEL_IS_DEFAULT - 1]))
+		if (DatumGetBool(row->values[MODEL_IS_DEFAULT]))
 			return;
-		if (oldest == NULL || DatumGetInt32(row->values[MODEL_ID - 1]) <
-			DatumGetInt32(oldest->values[MODEL_ID - 1]))
+		if (oldest == NULL || DatumGetInt32(row->values[MODEL_ID]) <
+			DatumGetInt32(oldest->values[MODEL_ID]))
 			oldest = row;
 	}
 	if (oldest != NULL)
@@ -205,7 +204,7 @@ recsys_set_default_model(PG_FUNCTION_ARGS)
 	{
 		CatalogRow *row = lfirst(lc);
 
-		set_default(row, DatumGetInt32(row->values[MODEL_ID - 1]) == chosen);
+		set_default(row, DatumGetInt32(row->values[MODEL_ID]) == chosen);
 	}
 	catalog_changed();
 	PG_RETURN_VOID();

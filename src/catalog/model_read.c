@@ -15,7 +15,7 @@ RecsysModel *
 model_from_row(const CatalogRow *row)
 {
 	RecsysModel *model = palloc0(sizeof(RecsysModel));
-	const Datum *v = row->values - 1;	/* columns count from 1 */
+	const Datum *v = row->values;
 
 	model->id = DatumGetInt32(v[MODEL_ID]);
 	model->source_id = DatumGetInt32(v[MODEL_SOURCE_ID]);
@@ -102,13 +102,13 @@ catalog_set_model_state(int32 model_id, int32 version, ModelState state)
 
 	if (row == NULL)
 		return true;
-	if (!catalog_try_lock_source(DatumGetInt32(row->values[MODEL_SOURCE_ID - 1])))
+	if (!catalog_try_lock_source(DatumGetInt32(row->values[MODEL_SOURCE_ID])))
 		return false;
 	row = newest_model_row(model_id);
-	if (row == NULL || DatumGetInt32(row->values[MODEL_VERSION - 1]) != version ||
+	if (row == NULL || DatumGetInt32(row->values[MODEL_VERSION]) != version ||
 		model_from_row(row)->state == state)
 		return true;
-	row->values[MODEL_STATE - 1] =
+	row->values[MODEL_STATE] =
 		CStringGetTextDatum(state == MODEL_READY ? MODEL_STATE_READY : MODEL_STATE_BUILDING);
 	store_update("model", row);
 	return true;

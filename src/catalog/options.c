@@ -168,9 +168,9 @@ half_life_seconds(const Interval *half_life)
 static void
 check_half_life(const CatalogRow *row, bool explicit_feedback)
 {
-	Datum		half_life = row->values[SOURCE_HALF_LIFE - 1];
+	Datum		half_life = row->values[SOURCE_HALF_LIFE];
 
-	if (row->nulls[SOURCE_HALF_LIFE - 1])
+	if (row->nulls[SOURCE_HALF_LIFE])
 		return;
 	/* landmarks count half-lives since 2000 in an int4 */
 	if (half_life_seconds(DatumGetIntervalP(half_life)) < 1)
@@ -185,7 +185,7 @@ check_half_life(const CatalogRow *row, bool explicit_feedback)
 				 errmsg("half_life cannot be used with explicit feedback"),
 				 errdetail("Ratings do not add up, so they do not decay."),
 				 errhint("Leave out half_life, or use feedback => 'implicit'.")));
-	if (row->nulls[SOURCE_TIME_COLUMN - 1])
+	if (row->nulls[SOURCE_TIME_COLUMN])
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("half_life needs event_time_column"),
@@ -197,10 +197,10 @@ check_weights(const CatalogRow *row)
 {
 	int			nweights;
 
-	if (row->nulls[SOURCE_WEIGHTS - 1])
+	if (row->nulls[SOURCE_WEIGHTS])
 		return;
-	(void) weights_parse(DatumGetJsonbP(row->values[SOURCE_WEIGHTS - 1]), &nweights);
-	if (row->nulls[SOURCE_TYPE_COLUMN - 1])
+	(void) weights_parse(DatumGetJsonbP(row->values[SOURCE_WEIGHTS]), &nweights);
+	if (row->nulls[SOURCE_TYPE_COLUMN])
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("weights need event_type_column"),
@@ -211,16 +211,16 @@ check_weights(const CatalogRow *row)
 void
 check_options(const CatalogRow *row)
 {
-	char	   *feedback = TextDatumGetCString(row->values[SOURCE_FEEDBACK - 1]);
+	char	   *feedback = TextDatumGetCString(row->values[SOURCE_FEEDBACK]);
 	bool		explicit_feedback = strcmp(feedback, "explicit") == 0;
-	int32		history_limit = DatumGetInt32(row->values[SOURCE_HISTORY_LIMIT - 1]);
+	int32		history_limit = DatumGetInt32(row->values[SOURCE_HISTORY_LIMIT]);
 
 	if (!explicit_feedback && strcmp(feedback, "implicit") != 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("feedback \"%s\" is unknown", feedback),
 				 errhint("Use feedback => 'implicit' or feedback => 'explicit'.")));
-	if (explicit_feedback && row->nulls[SOURCE_VALUE_COLUMN - 1])
+	if (explicit_feedback && row->nulls[SOURCE_VALUE_COLUMN])
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("explicit feedback needs event_value_column"),

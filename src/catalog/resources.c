@@ -93,11 +93,11 @@ count_needs(void)
 	foreach(lc, store_read(ALL_SOURCES, (Datum) 0, NULL))
 	{
 		CatalogRow *row = lfirst(lc);
-		int32		id = DatumGetInt32(row->values[SOURCE_ID - 1]);
+		int32		id = DatumGetInt32(row->values[SOURCE_ID]);
 		SourceShared *shared = shared_find(MyDatabaseId, id);
 
 		needs.ids = lappend_int(needs.ids, id);
-		if (!DatumGetBool(row->values[SOURCE_PAUSED_FLAG - 1]) &&
+		if (!DatumGetBool(row->values[SOURCE_PAUSED_FLAG]) &&
 			(shared == NULL || (shared->pid == 0 && !shared->starting)))
 			needs.waiting++;
 	}

@@ -165,7 +165,7 @@ catalog_bind_schema(Oid nspid)
 void
 source_schema_create(const CatalogRow *row)
 {
-	const Datum *v = row->values - 1;	/* columns count from 1 */
+	const Datum *v = row->values;
 	char	   *name = NameStr(*DatumGetName(v[SOURCE_NAME]));
 	Oid			owner = DatumGetObjectId(v[SOURCE_OWNER]);
 	Oid			events = DatumGetObjectId(v[SOURCE_EVENTS]);

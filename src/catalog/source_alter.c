@@ -36,16 +36,16 @@ enum
 static void
 request_resync(CatalogRow *row)
 {
-	int32		resyncs = DatumGetInt32(row->values[SOURCE_RESYNCS - 1]);
+	int32		resyncs = DatumGetInt32(row->values[SOURCE_RESYNCS]);
 
-	row->values[SOURCE_RESYNCS - 1] = Int32GetDatum(resyncs + 1);
+	row->values[SOURCE_RESYNCS] = Int32GetDatum(resyncs + 1);
 }
 
 static bool
 same_weights(const CatalogRow *row, Datum weights)
 {
-	return !row->nulls[SOURCE_WEIGHTS - 1] &&
-		DatumGetBool(DirectFunctionCall2(jsonb_eq, row->values[SOURCE_WEIGHTS - 1], weights));
+	return !row->nulls[SOURCE_WEIGHTS] &&
+		DatumGetBool(DirectFunctionCall2(jsonb_eq, row->values[SOURCE_WEIGHTS], weights));
 }
 
 /* Each of these returns true if the state no longer fits the declaration. */
@@ -57,17 +57,17 @@ change_weights(FunctionCallInfo fcinfo, CatalogRow *row)
 	if (PG_ARGISNULL(ARG_WEIGHTS))
 		return false;
 	none = weights_are_null(PG_GETARG_JSONB_P(ARG_WEIGHTS));
-	if (none ? row->nulls[SOURCE_WEIGHTS - 1] : same_weights(row, PG_GETARG_DATUM(ARG_WEIGHTS)))
+	if (none ? row->nulls[SOURCE_WEIGHTS] : same_weights(row, PG_GETARG_DATUM(ARG_WEIGHTS)))
 		return false;
-	row->values[SOURCE_WEIGHTS - 1] = PG_GETARG_DATUM(ARG_WEIGHTS);
-	row->nulls[SOURCE_WEIGHTS - 1] = none;
+	row->values[SOURCE_WEIGHTS] = PG_GETARG_DATUM(ARG_WEIGHTS);
+	row->nulls[SOURCE_WEIGHTS] = none;
 	return true;
 }
 
 static bool
 change_history_limit(FunctionCallInfo fcinfo, CatalogRow *row)
 {
-	Datum	   *old = &row->values[SOURCE_HISTORY_LIMIT - 1];
+	Datum	   *old = &row->values[SOURCE_HISTORY_LIMIT];
 
 	if (PG_ARGISNULL(ARG_HISTORY_LIMIT) ||
 		PG_GETARG_INT32(ARG_HISTORY_LIMIT) == DatumGetInt32(*old))
@@ -79,15 +79,15 @@ change_history_limit(FunctionCallInfo fcinfo, CatalogRow *row)
 static bool
 change_half_life(FunctionCallInfo fcinfo, CatalogRow *row)
 {
-	Datum	   *old = &row->values[SOURCE_HALF_LIFE - 1];
+	Datum	   *old = &row->values[SOURCE_HALF_LIFE];
 
 	if (PG_ARGISNULL(ARG_HALF_LIFE) ||
-		(!row->nulls[SOURCE_HALF_LIFE - 1] &&
+		(!row->nulls[SOURCE_HALF_LIFE] &&
 		 half_life_seconds(DatumGetIntervalP(*old)) ==
 		 half_life_seconds(PG_GETARG_INTERVAL_P(ARG_HALF_LIFE))))
 		return false;
 	*old = PG_GETARG_DATUM(ARG_HALF_LIFE);
-	row->nulls[SOURCE_HALF_LIFE - 1] = false;
+	row->nulls[SOURCE_HALF_LIFE] = false;
 	return true;
 }
 
@@ -95,7 +95,7 @@ change_half_life(FunctionCallInfo fcinfo, CatalogRow *row)
 static void
 change_session_column(FunctionCallInfo fcinfo, CatalogRow *row)
 {
-	Oid			events = DatumGetObjectId(row->values[SOURCE_EVENTS - 1]);
+	Oid			events = DatumGetObjectId(row->values[SOURCE_EVENTS]);
 
 	if (PG_ARGISNULL(ARG_SESSION_COLUMN))
 		return;
@@ -108,8 +108,8 @@ change_session_column(FunctionCallInfo fcinfo, CatalogRow *row)
 				 errhint("SELECT recsys.drop_source(%s);",
 						 quote_literal_cstr(NameStr(*PG_GETARG_NAME(ARG_SOURCE))))));
 	check_session_column(events, NameStr(*PG_GETARG_NAME(ARG_SESSION_COLUMN)));
-	row->values[SOURCE_SESSION_COLUMN - 1] = PG_GETARG_DATUM(ARG_SESSION_COLUMN);
-	row->nulls[SOURCE_SESSION_COLUMN - 1] = false;
+	row->values[SOURCE_SESSION_COLUMN] = PG_GETARG_DATUM(ARG_SESSION_COLUMN);
+	row->nulls[SOURCE_SESSION_COLUMN] = false;
 }
 
 Datum
@@ -148,7 +148,7 @@ set_paused(const char *function, Name name, bool paused)
 {
 	CatalogRow *row = source_row_for_change(function, name, ShareUpdateExclusiveLock);
 
-	row->values[SOURCE_PAUSED_FLAG - 1] = BoolGetDatum(paused);
+	row->values[SOURCE_PAUSED_FLAG] = BoolGetDatum(paused);
 	store_update("source", row);
 	catalog_changed();
 }

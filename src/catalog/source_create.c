@@ -46,8 +46,8 @@ enum
 static void
 set(CatalogRow *row, int column, Datum value)
 {
-	row->values[column - 1] = value;
-	row->nulls[column - 1] = false;
+	row->values[column] = value;
+	row->nulls[column] = false;
 }
 
 static void
@@ -152,7 +152,7 @@ recsys_create_source(PG_FUNCTION_ARGS)
 	check_resources();
 
 	set(row, SOURCE_ID, Int32GetDatum(store_nextval("source_id")));
-	store_insert("source", row->values, row->nulls);
+	store_insert("source", row);
 	source_schema_create(row);
 	create_functions_and_views(row);
 	catalog_changed();

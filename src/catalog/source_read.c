@@ -75,17 +75,17 @@ resolve_key(KeyColumn *key, const char *table, Oid nspid, Datum column)
 static char *
 optional_name(const CatalogRow *row, int column)
 {
-	if (row->nulls[column - 1])
+	if (row->nulls[column])
 		return NULL;
-	return pstrdup(NameStr(*DatumGetName(row->values[column - 1])));
+	return pstrdup(NameStr(*DatumGetName(row->values[column])));
 }
 
 RecsysSource *
 source_from_row(const CatalogRow *row)
 {
 	RecsysSource *source = palloc0(sizeof(RecsysSource));
-	const Datum *v = row->values - 1;	/* columns count from 1 */
-	const bool *null = row->nulls - 1;
+	const Datum *v = row->values;
+	const bool *null = row->nulls;
 	text	   *feedback = DatumGetTextPP(v[SOURCE_FEEDBACK]);
 
 	source->id = DatumGetInt32(v[SOURCE_ID]);
@@ -169,7 +169,7 @@ source_row_for_change(const char *function, Name name, LOCKMODE lockmode)
 	begin_change(function);
 	row = source_row(NameStr(*name), false);
 	catalog_check_owner(source_from_row(row));
-	id = DatumGetInt32(row->values[SOURCE_ID - 1]);
+	id = DatumGetInt32(row->values[SOURCE_ID]);
 	exists = lockmode == AccessExclusiveLock ?
 		catalog_lock_source_to_drop(id) : catalog_lock_source(id, lockmode);
 	if (!exists)

@@ -69,9 +69,15 @@ row_from_tuple(HeapTuple tuple, TupleDesc desc)
 {
 	CatalogRow *row = palloc0(sizeof(CatalogRow));
 
-	heap_deform_tuple(tuple, desc, row->values, row->nulls);
+	heap_deform_tuple(tuple, desc, row->values + 1, row->nulls + 1);
 	row->tid = tuple->t_self;
 	return row;
+}
+
+static HeapTuple
+tuple_from_row(CatalogRow *row, TupleDesc desc)
+{
+	return heap_form_tuple(desc, row->values + 1, row->nulls + 1);
 }
 
 /*
@@ -105,11 +111,11 @@ store_read(CatalogKey by, Datum key, Snapshot snapshot)
 }
 
 void
-store_insert(const char *table, Datum *values, bool *nulls)
+store_insert(const char *table, CatalogRow *row)
 {
 	Relation	rel = table_open(store_relation(table), RowExclusiveLock);
 
-	CatalogTupleInsert(rel, heap_form_tuple(RelationGetDescr(rel), values, nulls));
+	CatalogTupleInsert(rel, tuple_from_row(row, RelationGetDescr(rel)));
 	table_close(rel, NoLock);	/* the lock stays until commit */
 	CommandCounterIncrement();
 }
@@ -120,8 +126,7 @@ store_update(const char *table, CatalogRow *row)
 {
 	Relation	rel = table_open(store_relation(table), RowExclusiveLock);
 
-	CatalogTupleUpdate(rel, &row->tid,
-					   heap_form_tuple(RelationGetDescr(rel), row->values, row->nulls));
+	CatalogTupleUpdate(rel, &row->tid, tuple_from_row(row, RelationGetDescr(rel)));
 	table_close(rel, NoLock);	/* the lock stays until commit */
 	CommandCounterIncrement();
 }

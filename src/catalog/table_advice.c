@@ -95,11 +95,11 @@ void
 advise_index(Oid relid, const char *column)
 {
 	bool		indexed = OidIsValid(catalog_index_on(relid, get_attnum(relid, column)));
-	ListCell   *lc;
 
 	if (!indexed && get_rel_relkind(relid) == RELKIND_PARTITIONED_TABLE)
 	{
 		List	   *leaves = leaves_of(relid);
+		ListCell   *lc;
 
 		indexed = leaves != NIL;
 		foreach(lc, leaves)
@@ -127,9 +127,9 @@ identity_covers(Oid relid, const CatalogRow *row)
 		{
 			AttrNumber	attnum;
 
-			if (row->nulls[c - 1])
+			if (row->nulls[c])
 				continue;
-			attnum = get_attnum(relid, NameStr(*DatumGetName(row->values[c - 1])));
+			attnum = get_attnum(relid, NameStr(*DatumGetName(row->values[c])));
 			if (!bms_is_member(attnum - FirstLowInvalidHeapAttributeNumber, identity))
 				covered = false;
 		}
@@ -140,7 +140,7 @@ identity_covers(Oid relid, const CatalogRow *row)
 void
 advise_replica_identity(const CatalogRow *row)
 {
-	Oid			relid = DatumGetObjectId(row->values[SOURCE_EVENTS - 1]);
+	Oid			relid = DatumGetObjectId(row->values[SOURCE_EVENTS]);
 	StringInfoData statements;
 	int			uncovered = 0;
 	ListCell   *lc;

@@ -295,13 +295,13 @@ check_events_columns(const CatalogRow *row)
 		{SOURCE_TIME_COLUMN, "event_time_column", USE_TIME},
 		{SOURCE_SESSION_COLUMN, "session_column", USE_KEY},
 	};
-	Oid			relid = DatumGetObjectId(row->values[SOURCE_EVENTS - 1]);
-	char	   *user = NameStr(*DatumGetName(row->values[SOURCE_USER_COLUMN - 1]));
-	char	   *item = NameStr(*DatumGetName(row->values[SOURCE_ITEM_COLUMN - 1]));
+	Oid			relid = DatumGetObjectId(row->values[SOURCE_EVENTS]);
+	char	   *user = NameStr(*DatumGetName(row->values[SOURCE_USER_COLUMN]));
+	char	   *item = NameStr(*DatumGetName(row->values[SOURCE_ITEM_COLUMN]));
 
 	for (int i = 0; i < (int) lengthof(mapped); i++)
 	{
-		int			c = mapped[i].column - 1;
+		int			c = mapped[i].column;
 
 		if (!row->nulls[c])
 			check_column(relid, NameStr(*DatumGetName(row->values[c])),
