@@ -284,6 +284,8 @@ item_knn_change(void *state, const ProfileChange *change)
 					   change->n, delta, change->appears))
 			give_up_pairs(shared);
 	}
+	/* a new item may have moved the array */
+	neighbors_set_sumsq(knn->lists, knn->host->items->sumsq, knn->host->items->next);
 	if (!neighbors_touch(knn->lists, change->item, change->items, change->weights,
 						 change->n, delta))
 		out_of_memory(knn);
@@ -412,7 +414,11 @@ repair_worn(ItemKnn *knn, SharedPairs *shared)
 		MemoryContextDelete(set->context);
 }
 
-/* Bring the lists up to date from the stored pairs.  False: more to do. */
+/*
+ * Bring the lists up to date from the stored pairs.  False: more to do before
+ * rows can be written.  True may leave behind what came while an earlier
+ * publication was stopped half-way, unless "all".
+ */
 static bool
 refresh_from_pairs(ItemKnn *knn, SharedPairs *shared, bool all, TimestampTz deadline)
 {
@@ -427,6 +433,8 @@ refresh_from_pairs(ItemKnn *knn, SharedPairs *shared, bool all, TimestampTz dead
 		switch (neighbors_refresh(knn->lists, shared->store, bury, REFRESH_ROWS))
 		{
 			case NEIGHBORS_DONE:
+				if (all && neighbors_behind(knn->lists))
+					break;
 				return true;
 			case NEIGHBORS_FAILED:
 				out_of_memory(knn);
@@ -455,11 +463,15 @@ refresh_from_histories(ItemKnn *knn, bool all)
 	sum = rowsum_create(&scratch, knn->min_support > 1);
 	if (sum == NULL)
 		out_of_memory(knn);
-	while ((item = neighbors_next_row(knn->lists)) != 0)
+	while ((item = neighbors_next_row(knn->lists)) != 0 || neighbors_behind(knn->lists))
 	{
 		PairRowView row;
 
 		CHECK_FOR_INTERRUPTS();
+		if (item < 0)
+			out_of_memory(knn);
+		if (item == 0)
+			continue;			/* a list begun before the newest events */
 		set_row(knn, sum, set, item, &row);
 		if (!neighbors_put_row(knn->lists, item, &row))
 			out_of_memory(knn);
@@ -528,9 +540,10 @@ item_knn_publish(void *state, bool all)
 	if (!done)
 		return false;
 
+	done = !neighbors_behind(knn->lists);
 	item = neighbors_next_dirty(knn->lists);
 	if (item == 0)
-		return true;
+		return done;
 	t = table_open_state(knn->host->source->nspid, knn->table, knn->index, RowExclusiveLock);
 	for (; item != 0; item = neighbors_next_dirty(knn->lists))
 	{
@@ -538,7 +551,7 @@ item_knn_publish(void *state, bool all)
 		write_row(knn, t, item);
 	}
 	table_close_state(t, RowExclusiveLock);
-	return true;
+	return done;
 }
 
 const ModelAlgorithm item_knn_algorithm = {

@@ -62,7 +62,9 @@ extern bool neighbors_touch_all(NeighborLists *nl, int32_t max_item);
 
 typedef enum NeighborsState
 {
-	NEIGHBORS_DONE,				/* all lists are exact, dirty rows known */
+	NEIGHBORS_DONE,				/* the lists are exact but for what came between
+								 * the calls (neighbors_behind()), dirty rows
+								 * are known */
 	NEIGHBORS_MORE,				/* call again */
 	NEIGHBORS_FAILED			/* no memory */
 } NeighborsState;
@@ -72,6 +74,9 @@ typedef enum NeighborsState
  * with "bury", which lets go of pairs that are gone. */
 extern NeighborsState neighbors_refresh(NeighborLists *nl, PairStore *ps,
 										bool bury, int budget);
+
+/* Has anything been touched that the refresh just done did not take up? */
+extern bool neighbors_behind(const NeighborLists *nl);
 
 /* rows_only: the next item whose row is wanted, 0 when done, -1 without memory.
  * Then neighbors_put_row() with all its partners, computed from the histories

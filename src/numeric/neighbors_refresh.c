@@ -520,6 +520,12 @@ neighbors_refresh(NeighborLists *nl, PairStore *ps, bool bury, int budget)
 	return NEIGHBORS_DONE;
 }
 
+bool
+neighbors_behind(const NeighborLists *nl)
+{
+	return nl->touched.n > 0;
+}
+
 int32_t
 neighbors_next_row(NeighborLists *nl)
 {
