@@ -106,9 +106,15 @@ table_close_state(StateTable *t, LOCKMODE lockmode)
 	pfree(t);
 }
 
+/*
+ * An index scan allocates some of its memory when it first needs it, so all of
+ * this runs in the context that the scan lives in.
+ */
 TupleTableSlot *
 table_get(StateTable *t, Snapshot snapshot, int nkeys, Datum *keys)
 {
+	MemoryContext old = MemoryContextSwitchTo(t->context);
+
 	Assert(nkeys <= t->nkeys);
 
 	for (int i = 0; i < nkeys; i++)
@@ -117,20 +123,20 @@ table_get(StateTable *t, Snapshot snapshot, int nkeys, Datum *keys)
 					t->scan->numberOfKeys != nkeys))
 		end_scan(t);
 	if (t->scan == NULL)
-	{
-		MemoryContext old = MemoryContextSwitchTo(t->context);
-
 		t->scan = index_beginscan(t->rel, t->index, snapshot, nkeys, 0);
-		MemoryContextSwitchTo(old);
-	}
 	index_rescan(t->scan, t->keys, nkeys, NULL, 0);
+	MemoryContextSwitchTo(old);
 	return table_get_next(t);
 }
 
 TupleTableSlot *
 table_get_next(StateTable *t)
 {
-	return index_getnext_slot(t->scan, ForwardScanDirection, t->slot) ? t->slot : NULL;
+	MemoryContext old = MemoryContextSwitchTo(t->context);
+	bool		found = index_getnext_slot(t->scan, ForwardScanDirection, t->slot);
+
+	MemoryContextSwitchTo(old);
+	return found ? t->slot : NULL;
 }
 
 /* The executor state that index maintenance wants; built at the first write. */
