@@ -120,6 +120,8 @@ items_load(Items *items)
 		items->sumsq[item] = DatumGetFloat8(values[COL_SUMSQ]) * factor * factor;
 		items->next = Max(items->next, item + 1);
 	}
+	/* the largest numbers may belong to items that were forgotten */
+	make_room(items, items->next - 1);
 	MemoryContextSwitchTo(old);
 	MemoryContextDelete(scratch);
 	table_endscan(scan);

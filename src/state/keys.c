@@ -38,7 +38,9 @@ keymap_create(MemoryContext parent, const KeyColumn *column)
 {
 	KeyMap	   *map = MemoryContextAllocZero(parent, sizeof(KeyMap));
 
-	map->column = column;
+	/* of our own: the source is read again whenever its declaration changes */
+	map->column = MemoryContextAlloc(parent, sizeof(KeyColumn));
+	*map->column = *column;
 	map->context = AllocSetContextCreate(parent, "recsys keys", ALLOCSET_DEFAULT_SIZES);
 	allocate_slots(map, KEYMAP_MIN_SLOTS);
 	return map;

@@ -19,7 +19,7 @@ typedef union StoredKey
 typedef struct KeyMap
 {
 	MemoryContext context;		/* of slots and bytes; owned by the map */
-	const KeyColumn *column;
+	KeyColumn  *column;
 	uint32		nslots;			/* power of two */
 	uint32		nused;
 	struct KeySlot
