@@ -25,6 +25,13 @@ xidset_create(void)
 	return set;
 }
 
+void
+xidset_free(XidSet *set)
+{
+	pfree(set->bounds);
+	pfree(set);
+}
+
 /* Number of boundaries <= fxid: odd means that fxid lies inside a range. */
 static int
 boundaries_upto(const XidSet *set, uint64 fxid)

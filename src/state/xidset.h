@@ -20,6 +20,7 @@ typedef struct XidSet
 } XidSet;
 
 extern XidSet *xidset_create(void);				/* empty, in CurrentMemoryContext */
+extern void xidset_free(XidSet *set);
 extern bool xidset_contains(const XidSet *set, uint64 fxid);
 extern void xidset_add(XidSet *set, uint64 from, uint64 to);	/* adds [from, to) */
 extern void xidset_copy(XidSet *to, const XidSet *from);

@@ -318,10 +318,8 @@ apply_record(Stream *s, SpoolRecord *record, XLogRecPtr commit_end)
 static bool
 was_aborted(const StreamedTransaction *txn, TransactionId xid)
 {
-	for (int i = 0; i < txn->naborted; i++)
-		if (txn->aborted[i] == xid)
-			return true;
-	return false;
+	return bsearch(&xid, txn->aborted, txn->naborted, sizeof(TransactionId),
+				   stream_compare_xids) != NULL;
 }
 
 /*
@@ -392,11 +390,11 @@ apply_commit(Stream *s, SpoolRecord *record)
 void
 apply_queue(Stream *s)
 {
-	MemoryContext old = MemoryContextSwitchTo(s->scratch);
 	SpoolRecord *record;
 	int64		counter = 0;
 	XLogRecPtr	commit_end = PG_UINT64_MAX;
 
+	MemoryContextSwitchTo(s->scratch);
 	spool_rewind(s->queue);
 	while ((record = spool_next(s->queue)) != NULL)
 	{
@@ -419,6 +417,7 @@ apply_queue(Stream *s)
 		relieve_sometimes(s, &counter);
 	}
 	spool_clear(s->queue);
-	MemoryContextSwitchTo(old);
+	/* not where we came from: that transaction may have been completed */
+	MemoryContextSwitchTo(CurTransactionContext);
 	MemoryContextReset(s->scratch);
 }

@@ -38,6 +38,7 @@
 #include "access/xlogutils.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_inherits.h"
+#include "executor/spi.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "replication/logical.h"
@@ -45,6 +46,7 @@
 #include "replication/snapbuild.h"
 #include "storage/buffile.h"
 #include "storage/procarray.h"
+#include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
@@ -148,6 +150,7 @@ typedef struct Backfill
 	int			nbuckets;
 	Bucket	   *buckets;
 	TimestampTz now;
+	TimestampTz newest;			/* of the events read, or now */
 	int64		done;
 	int64		total;			/* estimate */
 } Backfill;
@@ -215,7 +218,8 @@ read_row(Backfill *b, EventMap *map, TupleTableSlot *slot)
 	record.user = users_get(s->users, &event.user);
 	record.item = items_get(s->items, &event.item);
 	record.time = event.time;
-	record.weight = apply_decayed_weight(s, &event);
+	record.weight = event.weight;
+	b->newest = Max(b->newest, event.time);
 	bucket_append(b, &record);
 }
 
@@ -344,11 +348,12 @@ compare_newest_last(const void *a, const void *b)
 static void
 add_record(Stream *s, Interaction *to, const BucketRecord *record, int32 arrival)
 {
+	Event		event = {.weight = record->weight,.time = record->time};
 	bool		newer = to->count == 0 || record->time >= to->time;
 
 	if (!s->source->explicit_feedback)
 	{
-		to->weight += record->weight;
+		to->weight += apply_decayed_weight(s, &event);
 		to->count++;
 	}
 	else if (newer || s->source->time_column == NULL)
@@ -478,6 +483,16 @@ build_bucket(Backfill *b, int number)
 	bucket->buffer = NULL;
 }
 
+/* The landmark must not move while weights are aggregated: it does before, if
+ * the newest event lies too many half-lives ahead of it. */
+static void
+settle_landmark(Stream *s, TimestampTz newest)
+{
+	Event		event = {.weight = 1,.time = newest};
+
+	(void) apply_decayed_weight(s, &event);
+}
+
 /* The whole table under the active snapshot -> caches (and tables). */
 static void
 read_table(Stream *s)
@@ -490,6 +505,7 @@ read_table(Stream *s)
 	Backfill	b = {.s = s,.context = context,.now = GetCurrentTimestamp()};
 	ListCell   *lc;
 
+	b.newest = b.now;
 	b.total = estimated_rows(leaves);
 	/* a bucket needs about four times its records while it is built */
 	b.nbuckets = (int) Min(b.total * (int64) sizeof(BucketRecord) * 16 / (int64) limit + 1,
@@ -497,6 +513,7 @@ read_table(Stream *s)
 	b.buckets = palloc0(sizeof(Bucket) * b.nbuckets);
 	foreach(lc, leaves)
 		read_relation(&b, lfirst_oid(lc));
+	settle_landmark(s, b.newest);
 	for (int i = 0; i < b.nbuckets; i++)
 	{
 		shared_progress(s->shared, "aggregate", i, b.nbuckets);
@@ -550,6 +567,27 @@ load_keys(Stream *s)
 	s->rejects_void = true;
 }
 
+/*
+ * From here on the state row fits no slot, least of all the new one: after a
+ * crash between making that persistent and the commit, the next start would
+ * take the two for a pair and skip all that lies between them.
+ */
+static void
+disown_state(Stream *s)
+{
+	char	   *sql;
+
+	stream_begin(s);
+	sql = psprintf("UPDATE %s.state SET resyncs = -1",
+				   quote_identifier(get_namespace_name(s->source->nspid)));
+	SPI_connect();
+	if (SPI_execute(sql, false, 0) != SPI_OK_UPDATE)
+		elog(ERROR, "could not execute: %s", sql);
+	SPI_finish();
+	stream_commit(s);
+	XLogFlush(XactLastCommitEnd);
+}
+
 /* A source that has no slot, or whose state does not belong to its slot. */
 void
 backfill_source(Stream *s)
@@ -557,6 +595,7 @@ backfill_source(Stream *s)
 	XLogRecPtr	lsn;
 
 	shared_set_state(s->shared, SOURCE_BACKFILLING);
+	disown_state(s);
 	drop_own_slot(s);
 	load_keys(s);
 	lsn = begin_at_new_slot(s, NameStr(s->slot));

@@ -54,8 +54,8 @@ enum
 /* ------------------------------------------------------------- transactions */
 
 /* Readers of state use the active snapshot; it must see what we have written. */
-static void
-renew_snapshot(Stream *s)
+void
+stream_renew_snapshot(Stream *s)
 {
 	users_end(s->users);
 	profiles_end(s->profiles);
@@ -286,7 +286,7 @@ delete_obsolete(Stream *s)
 		elog(ERROR, "could not execute: %s", sql);
 	SPI_finish();
 	s->profiles->table_void = false;
-	renew_snapshot(s);
+	stream_renew_snapshot(s);
 }
 
 void
@@ -297,7 +297,7 @@ flush_dirty(Stream *s)
 	users_write(s->users);
 	items_write(s->items);
 	profiles_write(s->profiles);
-	renew_snapshot(s);
+	stream_renew_snapshot(s);
 }
 
 /* All dirty state, the position and what goes with it. */

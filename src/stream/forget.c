@@ -34,6 +34,8 @@ apply_forget_user(Stream *s, const char *text)
 		while (p->n > 0)
 			apply_change(s, p, p->items[p->n - 1], 0, 0, 0);
 		users_forget(s->users, &key, user);
+		/* the same key may come again in this very transaction */
+		stream_renew_snapshot(s);
 	}
 }
 

@@ -13,6 +13,7 @@
  */
 #include "postgres.h"
 
+#include "access/xact.h"
 #include "compat.h"
 #include "miscadmin.h"
 #include "replication/message.h"
@@ -33,6 +34,9 @@ message_send(int32 source_id, MessageKind kind, const void *data, Size len,
 	header.dboid = MyDatabaseId;
 	header.source_id = source_id;
 	header.kind = kind;
+	/* decoding tells only the top-level transaction */
+	if (transactional)
+		header.xid = GetCurrentTransactionId();
 
 	payload = palloc(sizeof(header) + len);
 	memcpy(payload, &header, sizeof(header));

@@ -297,14 +297,14 @@ same_event(const Event *a, const Event *b)
 
 /*
  * Columns that an update left in TOAST are missing from the new row; they are
- * as in the old one, where that is complete.
+ * as in the old one, where that holds all that is mapped.
  */
 static RejectReason
 clean_new_row(RelationEntry *entry, HeapTuple newrow, HeapTuple oldrow, Event *event)
 {
 	RejectReason reason = event_clean_tuple(entry->map, newrow, true, DT_NOEND, event);
 
-	if (reason == EVENT_INCOMPLETE && oldrow && entry->old_row == OLD_ROW_FULL)
+	if (reason == EVENT_INCOMPLETE && oldrow && entry->old_row != OLD_ROW_NONE)
 		reason = event_clean_merged(entry->map, newrow, oldrow, event);
 	return reason;
 }
@@ -381,7 +381,9 @@ on_change(LogicalDecodingContext *ctx, ReorderBufferTXN *txn, Relation relation,
 
 	if (entry == NULL)
 		return;
-	old = MemoryContextSwitchTo(s->scratch);
+	/* for values fetched from TOAST, numerics and the like: of one change, since
+	 * a batch has as many as its largest transaction */
+	old = MemoryContextSwitchTo(s->change);
 	newrow = compat_change_tuple(change->data.tp.newtuple);
 	oldrow = compat_change_tuple(change->data.tp.oldtuple);
 	xid = change->txn ? change->txn->xid : txn->xid;
@@ -401,6 +403,7 @@ on_change(LogicalDecodingContext *ctx, ReorderBufferTXN *txn, Relation relation,
 			break;
 	}
 	MemoryContextSwitchTo(old);
+	MemoryContextReset(s->change);
 }
 
 /* Only the registered table itself resets: retention truncates leaves. */
@@ -457,7 +460,7 @@ on_message(LogicalDecodingContext *ctx, ReorderBufferTXN *txn, XLogRecPtr lsn,
 		default:
 			return;				/* wait_for's messages only have to be passed */
 	}
-	record->xid = txn->xid;
+	record->xid = header.xid;
 }
 
 /* ------------------------------------------------------------ transactions */
@@ -542,6 +545,16 @@ on_stream_abort(LogicalDecodingContext *ctx, ReorderBufferTXN *txn, XLogRecPtr a
 	streamed->aborted[streamed->naborted++] = txn->xid;
 }
 
+/* Any total order will do. */
+int
+stream_compare_xids(const void *a, const void *b)
+{
+	TransactionId x = *(const TransactionId *) a;
+	TransactionId y = *(const TransactionId *) b;
+
+	return x < y ? -1 : x > y;
+}
+
 static void
 on_stream_commit(LogicalDecodingContext *ctx, ReorderBufferTXN *txn, XLogRecPtr commit_lsn)
 {
@@ -557,6 +570,7 @@ on_stream_commit(LogicalDecodingContext *ctx, ReorderBufferTXN *txn, XLogRecPtr 
 		decode_drop_streamed(s, streamed);
 		return;
 	}
+	qsort(streamed->aborted, streamed->naborted, sizeof(TransactionId), stream_compare_xids);
 	target_spool(s, txn);
 	record = spool_append(s->queue, RECORD_STREAMED, 0);
 	record->streamed = streamed;
@@ -612,7 +626,8 @@ XidSet *
 plugin_horizon(Stream *s, XLogReaderState *reader)
 {
 	xl_running_xacts *running = (xl_running_xacts *) XLogRecGetData(reader);
-	MemoryContext old = MemoryContextSwitchTo(s->scratch);
+	/* outlives the batch that is applied before it */
+	MemoryContext old = MemoryContextSwitchTo(s->context);
 	XidSet	   *set = xidset_create();
 	int			n = running->xcnt + running->subxcnt;
 	uint64		from = 0;
@@ -633,6 +648,7 @@ plugin_horizon(Stream *s, XLogReaderState *reader)
 			from = xids[i] + 1;
 		}
 		xidset_add(set, from, next);
+		pfree(xids);
 	}
 	MemoryContextSwitchTo(old);
 	return set;

@@ -163,6 +163,8 @@ typedef struct MessageHeader
 	Oid			dboid;
 	int32		source_id;
 	uint32		kind;			/* MessageKind */
+	TransactionId xid;			/* the (sub)transaction that sent it, if it is
+								 * transactional */
 } MessageHeader;
 
 #define RECSYS_MESSAGE_PREFIX "recsys"

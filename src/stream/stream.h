@@ -31,7 +31,7 @@ typedef struct StreamedTransaction
 	Spool	   *spool;
 	int			naborted;		/* subtransactions rolled back */
 	int			maxaborted;
-	TransactionId *aborted;
+	TransactionId *aborted;		/* sorted when the transaction commits */
 } StreamedTransaction;
 
 /* A model as the worker runs it. */
@@ -56,6 +56,7 @@ typedef struct Stream
 	MemoryContext context;		/* of everything that lasts */
 	MemoryContext source_context;	/* of source; replaced when it is reloaded */
 	MemoryContext scratch;		/* reset after each batch */
+	MemoryContext change;		/* reset after each decoded change */
 	ResourceOwner owner;		/* of temporary files */
 	RecsysSource *source;
 	NameData	slot;
@@ -125,6 +126,7 @@ extern void decode_drop_streamed(Stream *s, StreamedTransaction *txn);
 /* ---- plugin.c: callbacks of the output plugin -------------------------- */
 extern void plugin_reset_relations(Stream *s);
 extern void plugin_current_stream(Stream *s);
+extern int	stream_compare_xids(const void *a, const void *b);
 extern XidSet *plugin_horizon(Stream *s, XLogReaderState *reader);
 
 /* ---- apply.c: queue -> memory ------------------------------------------ */
@@ -150,6 +152,7 @@ extern void reread_all(Stream *s);
 extern void stream_begin(Stream *s);	/* a transaction of the worker's */
 extern void stream_enter(Stream *s);	/* second half of stream_begin() */
 extern void stream_commit(Stream *s);
+extern void stream_renew_snapshot(Stream *s);	/* sees what we have written */
 extern void flush_dirty(Stream *s);		/* writes, within a transaction */
 extern void flush_write(Stream *s);		/* and the position, within a transaction */
 extern void flush_finish(Stream *s);	/* and commit, confirm */

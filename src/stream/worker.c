@@ -63,6 +63,7 @@ stream_create(SourceShared *shared)
 	s->context = context;
 	s->source_context = AllocSetContextCreate(context, "recsys source", ALLOCSET_SMALL_SIZES);
 	s->scratch = AllocSetContextCreate(context, "recsys batch", ALLOCSET_DEFAULT_SIZES);
+	s->change = AllocSetContextCreate(context, "recsys change", ALLOCSET_DEFAULT_SIZES);
 	s->rejects_context = AllocSetContextCreate(context, "recsys rejects", ALLOCSET_SMALL_SIZES);
 	s->rereads_context = AllocSetContextCreate(context, "recsys rereads", ALLOCSET_SMALL_SIZES);
 	s->owner = ResourceOwnerCreate(NULL, "recsys stream");
@@ -251,6 +252,7 @@ apply_batch(Stream *s)
 		for (int i = 0; i < s->applied->n; i += 2)
 			xidset_add(horizon, s->applied->bounds[i], s->applied->bounds[i + 1]);
 		xidset_copy(s->applied, horizon);
+		xidset_free(horizon);
 		s->have_horizon = false;
 	}
 	MemoryContextReset(s->scratch);
@@ -340,8 +342,10 @@ wait_for_work(Stream *s)
 static bool
 follow_catalogue(Stream *s)
 {
+	/* nobody takes for published what a model yet to be built will publish */
 	SpinLockAcquire(&s->shared->mutex);
 	s->shared->models_dirty = false;
+	s->shared->published_lsn = InvalidXLogRecPtr;
 	SpinLockRelease(&s->shared->mutex);
 
 	times_enter(&s->shared->times, PHASE_FLUSH);
