@@ -90,9 +90,9 @@ define_settings(void)
 							&recsys_rejected_limit, 1000, 0, 1000000,
 							PGC_SIGHUP, 0, NULL, NULL, NULL);
 	DefineCustomIntVariable("recsys.restart_delay",
-							"Time until a failed stream worker is started again (0 to 60000 ms).",
+							"Time until a failed stream worker is started again (10 to 60000 ms).",
 							"It doubles with each failure in a row, up to 60 times this value.",
-							&recsys_restart_delay, 1000, 0, 60000,
+							&recsys_restart_delay, 1000, 10, 60000,
 							PGC_SIGHUP, GUC_UNIT_MS, NULL, NULL, NULL);
 	MarkGUCPrefixReserved("recsys");
 }

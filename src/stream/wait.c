@@ -143,13 +143,36 @@ report_uncommitted(const char *name, const char *what)
 			 errhint("COMMIT first; the change takes effect then.")));
 }
 
+/*
+ * Is there a slot of that name, and has it found the position to start from?
+ * It looks for one until all transactions that ran at its creation have ended.
+ */
 static bool
-slot_is_missing(int32 source_id)
+slot_exists(const char *name, bool *started)
+{
+	ReplicationSlot *slot = SearchNamedReplicationSlot(name, true);
+
+	*started = false;
+	if (slot == NULL)
+		return false;
+	SpinLockAcquire(&slot->mutex);
+	*started = slot->data.confirmed_flush != InvalidXLogRecPtr;
+	SpinLockRelease(&slot->mutex);
+	return true;
+}
+
+/* Does the worker wait, or is it going to, for transactions that run now? */
+static bool
+waits_for_transactions(int32 source_id, SourceState state)
 {
 	char		name[NAMEDATALEN];
+	bool		started;
 
 	catalog_slot_name(source_id, name);
-	return SearchNamedReplicationSlot(name, true) == NULL;
+	if (state != SOURCE_RESYNCING)
+		return !slot_exists(name, &started) || !started;
+	strlcat(name, "_resync", sizeof(name));
+	return slot_exists(name, &started) && !started;
 }
 
 /* Is every entry of the shared array taken? */
@@ -228,7 +251,7 @@ check_known(const Wait *w, const Progress *p)
 	 * one among them.
 	 */
 	if (TransactionIdIsValid(GetTopTransactionIdIfAny()) &&
-		(p->state == SOURCE_RESYNCING || slot_is_missing(w->source->id)))
+		waits_for_transactions(w->source->id, p->state))
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("source \"%s\" is still %s and waits for this transaction, which has written",
