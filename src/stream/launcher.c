@@ -466,7 +466,10 @@ check_unwanted(SourceShared *s)
 		due_in(POLL_MS);
 	}
 	if (s->in_use && !OidIsValid(s->dboid) && s->pid == 0 && !s->starting)
+	{
 		shared_free(s);
+		due_in(0);
+	}
 	LWLockRelease(shared_control->lock);
 }
 

@@ -39,6 +39,7 @@ typedef struct SharedControl
 	uint64		requests_made;	/* of scouts, ever */
 	uint64		requests_served;	/* as many of them have been served */
 	bool		scout_all;
+	bool		no_room;		/* some source found no entry */
 	int			nrequests;
 	Oid			requests[LAUNCHER_REQUESTS];
 	ScoutSlot	scouts[LAUNCHER_SCOUTS];

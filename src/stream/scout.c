@@ -168,6 +168,8 @@ reconcile(List *sources)
 				s->state = SOURCE_STOPPED;
 		}
 	}
+	if (!complete)
+		shared_control->no_room = true;
 	pg_atomic_fetch_add_u32(&shared_control->generation, 1);
 	LWLockRelease(shared_control->lock);
 	return complete;

@@ -231,12 +231,19 @@ shared_allocate(Oid dboid, int32 source_id)
 	return NULL;
 }
 
+/* Sources that found no room are looked for again by the next launcher round. */
 void
 shared_free(SourceShared *s)
 {
 	Assert(s->pid == 0);
 	s->in_use = false;
 	s->wanted = false;
+	if (shared_control->no_room)
+	{
+		shared_control->no_room = false;
+		shared_control->scout_all = true;
+		shared_control->requests_made++;
+	}
 	ConditionVariableBroadcast(&s->changed);
 }
 

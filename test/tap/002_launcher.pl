@@ -254,5 +254,22 @@ like(ask('one', "SET ROLE visitor; SELECT recsys.inject_crash('private', 'apply'
 $node->safe_psql('one', 'GRANT USAGE ON SCHEMA private TO visitor');
 is(ask('one', "SET ROLE visitor; SELECT recsys.wait_for('private')"), 't', 'unless they may use it');
 
+# ----------------------------------------------------------------------- room
+
+create_source('one', 'second', 'second_events');
+wait_for('one', 'second', 'a second source');
+$node->append_conf('postgresql.conf', 'recsys.max_sources = 1');
+$node->restart;
+ok($node->poll_query_until('one', "SELECT count(*) FILTER (WHERE state = 'streaming') = 1
+		AND count(*) FILTER (WHERE state = 'stopped' AND last_error ~ 'recsys.max_sources is 1; raise it') = 1 FROM recsys.status"),
+	'a server with too little room says so');
+my $lucky = $node->safe_psql('one', "SELECT source FROM recsys.status WHERE state = 'streaming'");
+my $other = $lucky eq 'private' ? 'second' : 'private';
+like(ask('one', "SELECT recsys.wait_for('$other')"),
+	qr/source "$other" is stopped, because recsys\.max_sources is 1.*HINT:  Raise recsys\.max_sources/s,
+	'wait_for a source without room');
+$node->safe_psql('one', "SELECT recsys.drop_source('$lucky')");
+ok($node->poll_query_until('one', "SELECT state = 'streaming' FROM recsys.status"), 'room that is given up is used');
+
 $node->stop;
 done_testing();
