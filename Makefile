@@ -96,6 +96,11 @@ src/numeric/%.o: override CFLAGS += -O3
 
 $(OBJS): Makefile
 
+clean: clean-cache
+clean-cache:
+	script/tree --remove
+.PHONY: clean-cache
+
 -include $(wildcard $(OBJS:.o=.d))
 
 endif
