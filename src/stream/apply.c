@@ -28,6 +28,13 @@
 /* Exponent of 2 that a stored weight may reach before the landmark moves. */
 #define MAX_DECAY_EXPONENT 32
 
+/*
+ * A transaction larger than this, and larger than this share of all events so
+ * far, makes it cheaper to build the models anew than to follow every event.
+ */
+#define HUGE_TRANSACTION 100000
+#define HUGE_SHARE 8
+
 /* Records between two looks at the memory in use. */
 #define PRESSURE_EVERY 4096
 
@@ -354,6 +361,9 @@ apply_streamed(Stream *s, StreamedTransaction *txn, XLogRecPtr commit_end)
 	SpoolRecord *record;
 	int64		counter = 0;
 
+	if (txn->spool->nrecords > HUGE_TRANSACTION &&
+		txn->spool->nrecords > s->events / HUGE_SHARE)
+		models_suspend(s);
 	spool_rewind(txn->spool);
 	while ((record = spool_next(txn->spool)) != NULL)
 	{

@@ -556,6 +556,8 @@ static void
 load_keys(Stream *s)
 {
 	stream_begin(s);
+	/* a restored dump has lost that */
+	catalog_bind_schema(s->source->nspid);
 	(void) state_read(s);
 	users_load_all(s->users, (Size) recsys_memory_kb * 1024 / 4);
 	items_load(s->items);
@@ -579,7 +581,7 @@ disown_state(Stream *s)
 
 	stream_begin(s);
 	sql = psprintf("UPDATE %s.state SET resyncs = -1",
-				   quote_identifier(get_namespace_name(s->source->nspid)));
+				   quote_identifier(NameStr(s->source->name)));
 	SPI_connect();
 	if (SPI_execute(sql, false, 0) != SPI_OK_UPDATE)
 		elog(ERROR, "could not execute: %s", sql);

@@ -280,7 +280,7 @@ delete_obsolete(Stream *s)
 	if (!s->profiles->table_void)
 		return;
 	sql = psprintf("DELETE FROM %s.profiles",
-				   quote_identifier(get_namespace_name(s->source->nspid)));
+				   quote_identifier(NameStr(s->source->name)));
 	SPI_connect();
 	if (SPI_execute(sql, false, 0) != SPI_OK_DELETE)
 		elog(ERROR, "could not execute: %s", sql);
@@ -390,6 +390,7 @@ publish(Stream *s, bool all)
 	s->last_publish = GetCurrentTimestamp();
 	if (done)
 	{
+		s->published_since_build = true;
 		SpinLockAcquire(&s->shared->mutex);
 		s->shared->published_lsn = lsn;
 		SpinLockRelease(&s->shared->mutex);

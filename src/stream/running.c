@@ -143,6 +143,32 @@ models_build(Stream *s)
 		running->built = true;
 		s->publish_due = true;
 	}
+	s->suspended = false;
+}
+
+/*
+ * Stop feeding changes to models that can be built from the histories: far
+ * behind, or before a huge transaction, building them afterwards is cheaper
+ * than following every event.  What is published goes on serving.
+ */
+void
+models_suspend(Stream *s)
+{
+	ListCell   *lc;
+	MemoryContext old = MemoryContextSwitchTo(s->context);
+
+	foreach(lc, s->models)
+	{
+		RunningModel *running = lfirst(lc);
+
+		if (!running->built || running->algorithm->build == NULL)
+			continue;
+		running->algorithm->close(running->state);
+		running->state = running->algorithm->open(&s->host, running->model);
+		running->built = false;
+		s->suspended = true;
+	}
+	MemoryContextSwitchTo(old);
 }
 
 void

@@ -101,7 +101,8 @@ typedef struct Stream
 	/* models */
 	ModelHost	host;
 	List	   *models;			/* RunningModel */
-	bool		models_stale;	/* the catalogue changed */
+	bool		suspended;		/* models are to be built again, see models_suspend() */
+	bool		published_since_build;
 	int			resyncs_seen;
 
 	/* clocks of the loop */
@@ -180,6 +181,7 @@ extern void backfill_partition(Stream *s, Oid relid);
 /* ---- running.c: models of the source -------------------------------------- */
 extern void models_reload(Stream *s);
 extern void models_build(Stream *s);	/* those not built yet */
+extern void models_suspend(Stream *s);
 extern void models_change(Stream *s, const ProfileChange *change);
 extern bool models_ready(Stream *s);
 extern void models_close(Stream *s);

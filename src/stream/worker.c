@@ -50,6 +50,18 @@
  */
 #define BATCH_PAUSE 20			/* ms */
 
+/*
+ * This far behind, and with this share of all events to come (by an estimate
+ * of WAL per event), the stream is caught up first and the models are built
+ * afterwards.  Between two such times everything is published once.
+ */
+#define BATCH_LAG ((uint64) 128 * 1024 * 1024)
+#define WAL_PER_EVENT 150
+#define BATCH_SHARE 8
+
+/* While catching up, results are old anyway: publish and flush less often. */
+#define LAGGING_FACTOR 4
+
 /* ------------------------------------------------------------------- start */
 
 static Stream *
@@ -173,6 +185,7 @@ build_models(Stream *s)
 {
 	MemoryContext old = MemoryContextSwitchTo(s->scratch);
 
+	s->published_since_build = false;
 	shared_set_state(s->shared, SOURCE_BUILDING);
 	times_enter(&s->shared->times, PHASE_BUILD);
 	stream_begin(s);
@@ -272,10 +285,9 @@ write_what_is_due(Stream *s, bool lagging)
 {
 	TimestampTz now = GetCurrentTimestamp();
 	bool		requested = is_requested(s);
-	/* while catching up nobody sees fresh results anyway: publish less often */
-	int			publish_interval = recsys_publish_interval * (lagging ? 8 : 1);
+	int			factor = lagging ? LAGGING_FACTOR : 1;
 
-	if (requested || (s->dirty && is_due(s->last_flush, recsys_flush_interval, now)))
+	if (requested || (s->dirty && is_due(s->last_flush, recsys_flush_interval * factor, now)))
 	{
 		times_enter(&s->shared->times, PHASE_FLUSH);
 		if (s->dirty)
@@ -289,12 +301,16 @@ write_what_is_due(Stream *s, bool lagging)
 		if (s->applied->n > MANY_RANGES)
 			XLogFlush(LogStandbySnapshot());
 	}
-	if (requested || (s->publish_due && is_due(s->last_publish, publish_interval, now)))
+	if (requested && s->suspended)
+		build_models(s);
+	if (!s->suspended &&
+		(requested || (s->publish_due &&
+					   is_due(s->last_publish, recsys_publish_interval * factor, now))))
 	{
 		times_enter(&s->shared->times, PHASE_PUBLISH);
 		publish(s, requested);
 	}
-	if (!s->dirty && !s->publish_due)
+	if (!s->dirty && !s->publish_due && !s->suspended)
 	{
 		/* an idle source retains no WAL, and is up to date with all of it */
 		if (s->applied_lsn > s->flushed_lsn && is_due(s->last_flush, 1000, now))
@@ -324,7 +340,7 @@ wait_for_work(Stream *s)
 
 	if (s->dirty)
 		timeout = Min(timeout, until(s->last_flush, recsys_flush_interval));
-	if (s->publish_due)
+	if (s->publish_due && !s->suspended)
 		timeout = Min(timeout, until(s->last_publish, recsys_publish_interval));
 	if (target > s->decoder->reader->EndRecPtr)
 		timeout = Min(timeout, ASYNC_TIMEOUT);
@@ -364,6 +380,23 @@ follow_catalogue(Stream *s)
 	return true;
 }
 
+/* Follow every event, or catch up first? */
+static void
+choose_pace(Stream *s)
+{
+	uint64		lag = GetFlushRecPtr(NULL) - s->decoder->reader->EndRecPtr;
+
+	if (!s->suspended && s->published_since_build && lag > BATCH_LAG &&
+		(int64) (lag / WAL_PER_EVENT) > s->events / BATCH_SHARE)
+		models_suspend(s);
+	else if (s->suspended && lag < BATCH_LAG / 8)
+	{
+		build_models(s);
+		publish(s, true);
+		shared_set_state(s->shared, SOURCE_STREAMING);
+	}
+}
+
 static void
 run(Stream *s)
 {
@@ -380,6 +413,7 @@ run(Stream *s)
 		if (s->shared->models_dirty && !follow_catalogue(s))
 			return;
 		times_enter(&s->shared->times, PHASE_DECODE);
+		choose_pace(s);
 		more = decode_batch(s);
 		times_enter(&s->shared->times, PHASE_APPLY);
 		apply_batch(s);
@@ -422,24 +456,7 @@ recsys_stream_main(Datum arg)
 	pqsignal(SIGHUP, SignalHandlerForConfigReload);
 	BackgroundWorkerUnblockSignals();
 	shared_attach(shared);
-	PG_TRY();
-	{
-		BackgroundWorkerInitializeConnectionByOid(shared->dboid, InvalidOid, 0);
-		stream_source(shared);
-	}
-	PG_CATCH();
-	{
-		ErrorData  *error;
-
-		MemoryContextSwitchTo(TopMemoryContext);
-		error = CopyErrorData();
-		/* the administrator's own "terminate" is no failure to be shown */
-		if (error->sqlerrcode != ERRCODE_ADMIN_SHUTDOWN)
-			shared_report_error(shared, error->hint ?
-								psprintf("%s (%s)", error->message, error->hint) :
-								error->message);
-		PG_RE_THROW();
-	}
-	PG_END_TRY();
+	BackgroundWorkerInitializeConnectionByOid(shared->dboid, InvalidOid, 0);
+	stream_source(shared);
 	proc_exit(0);
 }
