@@ -102,6 +102,13 @@ keymap_get(KeyMap *map, const KeyValue *key)
 	return find_slot(map, key, hash_key(map, key))->number;
 }
 
+/* Ask for the memory that keymap_get() will read. */
+void
+keymap_prefetch(KeyMap *map, const KeyValue *key)
+{
+	__builtin_prefetch(&map->slots[hash_key(map, key) & (map->nslots - 1)]);
+}
+
 static void
 grow(KeyMap *map)
 {

@@ -33,6 +33,7 @@ typedef struct KeyMap
 
 extern KeyMap *keymap_create(MemoryContext parent, const KeyColumn *column);
 extern int32 keymap_get(KeyMap *map, const KeyValue *key);	/* 0 if unknown */
+extern void keymap_prefetch(KeyMap *map, const KeyValue *key);
 /* The key must not be there.  Returns where its bytes are kept. */
 extern StoredKey keymap_put(KeyMap *map, const KeyValue *key, int32 number);
 extern void keymap_remove(KeyMap *map, const KeyValue *key);

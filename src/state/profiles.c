@@ -422,6 +422,41 @@ profiles_peek(Profiles *ps, int32 user)
 	return ps->pages[page][user % PROFILE_PAGE_SIZE];
 }
 
+void
+profiles_prefetch_place(Profiles *ps, int32 user)
+{
+	int32		page = user / PROFILE_PAGE_SIZE;
+
+	if (page < ps->npages && ps->pages[page] != NULL)
+		__builtin_prefetch(&ps->pages[page][user % PROFILE_PAGE_SIZE]);
+}
+
+void
+profiles_prefetch_struct(Profiles *ps, int32 user)
+{
+	Profile    *p = profiles_peek(ps, user);
+
+	__builtin_prefetch(p);
+	__builtin_prefetch((char *) p + 64);
+}
+
+/* All items, which are searched, and the newest end of the rest. */
+void
+profiles_prefetch_arrays(Profiles *ps, int32 user)
+{
+	Profile    *p = profiles_peek(ps, user);
+
+	if (p == NULL)
+		return;
+	for (int i = 0; i < p->n; i += 16)
+		__builtin_prefetch(&p->items[i]);
+	for (int i = 0; i < p->n; i += 8)
+		__builtin_prefetch(&p->weights[i]);
+	__builtin_prefetch(&p->times[p->n]);
+	__builtin_prefetch(&p->counts[p->n]);
+	__builtin_prefetch(&p->segments[p->n]);
+}
+
 Profile *
 profiles_get(Profiles *ps, int32 user)
 {

@@ -61,6 +61,11 @@ extern Profiles *profiles_create(MemoryContext parent, Oid nspid);
 /* The user's history, loaded if need be; empty for a new user. */
 extern Profile *profiles_get(Profiles *ps, int32 user);
 extern Profile *profiles_peek(Profiles *ps, int32 user);	/* NULL if not loaded */
+/* Ask for the memory of a history that will be used: first what leads to it,
+ * some events later the struct, then the arrays. */
+extern void profiles_prefetch_place(Profiles *ps, int32 user);
+extern void profiles_prefetch_struct(Profiles *ps, int32 user);
+extern void profiles_prefetch_arrays(Profiles *ps, int32 user);
 extern void profiles_begin(Profiles *ps);	/* transaction starts */
 extern void profiles_end(Profiles *ps);		/* transaction ends */
 extern void profiles_write(Profiles *ps);	/* dirty rows -> table */

@@ -23,6 +23,7 @@
 #include "utils/timestamp.h"
 
 #include "recsys.h"
+#include "stream/lookahead.h"
 #include "stream/stream.h"
 
 /* Exponent of 2 that a stored weight may reach before the landmark moves. */
@@ -204,8 +205,8 @@ apply_event(Stream *s, const Event *event, RecordKind kind)
 
 /* ----------------------------------------------------------------- records */
 
-static void
-read_event(Stream *s, SpoolRecord *record, Event *event)
+void
+apply_read_event(Stream *s, SpoolRecord *record, Event *event)
 {
 	char	   *bytes = RECORD_BYTES(record);
 
@@ -289,7 +290,7 @@ apply_record(Stream *s, SpoolRecord *record, XLogRecPtr commit_end)
 		case RECORD_INSERT:
 		case RECORD_RETRACT:
 		case RECORD_REPLACE:
-			read_event(s, record, &event);
+			apply_read_event(s, record, &event);
 			if (record->kind != RECORD_RETRACT && s->source->time_column &&
 				event_time_in_future(event.time, s->commit_time))
 				reject_future(s, &event);
@@ -359,14 +360,17 @@ static void
 apply_streamed(Stream *s, StreamedTransaction *txn, XLogRecPtr commit_end)
 {
 	SpoolRecord *record;
+	Lookahead	ahead;
 	int64		counter = 0;
 
 	if (txn->spool->nrecords > HUGE_TRANSACTION &&
 		txn->spool->nrecords > s->events / HUGE_SHARE)
 		models_suspend(s);
 	spool_rewind(txn->spool);
+	lookahead_start(&ahead, s, txn->spool);
 	while ((record = spool_next(txn->spool)) != NULL)
 	{
+		lookahead_step(&ahead);
 		if (txn->naborted == 0 || !was_aborted(txn, record->xid))
 			apply_record(s, record, commit_end);
 		relieve_sometimes(s, &counter);
@@ -401,13 +405,16 @@ void
 apply_queue(Stream *s)
 {
 	SpoolRecord *record;
+	Lookahead	ahead;
 	int64		counter = 0;
 	XLogRecPtr	commit_end = PG_UINT64_MAX;
 
 	MemoryContextSwitchTo(s->scratch);
 	spool_rewind(s->queue);
+	lookahead_start(&ahead, s, s->queue);
 	while ((record = spool_next(s->queue)) != NULL)
 	{
+		lookahead_step(&ahead);
 		switch (record->kind)
 		{
 			case RECORD_BEGIN:

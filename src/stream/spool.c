@@ -14,6 +14,7 @@
 
 #define SPOOL_START ((Size) 16 * 1024)
 #define SPOOL_LIMIT ((Size) 8 * 1024 * 1024)
+#define SPOOL_BLOCK ((Size) 256 * 1024)
 
 Spool *
 spool_create(MemoryContext parent, ResourceOwner owner)
@@ -72,40 +73,58 @@ spool_append(Spool *spool, RecordKind kind, Size nbytes)
 void
 spool_rewind(Spool *spool)
 {
-	spool->at = 0;
 	spool->read = 0;
+	spool->in_buffer = false;
+	spool->run = NULL;
+	spool->run_length = spool->at = spool->ahead = 0;
 	if (spool->file && BufFileSeek(spool->file, 0, 0, SEEK_SET) != 0)
 		ereport(ERROR,
 				errcode_for_file_access(),
 				errmsg("could not rewind a temporary file: %m"));
 }
 
-static void
-read_exactly(Spool *spool, void *to, Size size)
+/* The record at an offset of the run, if it lies in it whole. */
+static SpoolRecord *
+record_at(Spool *spool, Size at)
 {
-	if (BufFileRead(spool->file, to, size) != size)
-		ereport(ERROR,
-				errcode_for_file_access(),
-				errmsg("could not read %zu bytes of a temporary file", size));
-	spool->read += size;
+	SpoolRecord *record = (SpoolRecord *) (spool->run + at);
+
+	if (at + sizeof(SpoolRecord) > spool->run_length ||
+		at + record->size > spool->run_length)
+		return NULL;
+	return record;
 }
 
-static SpoolRecord *
-next_in_file(Spool *spool)
+/* More of the file, behind the piece of a record that the run ended with. */
+static void
+read_block(Spool *spool)
 {
-	SpoolRecord header;
+	Size		rest = spool->run_length - spool->at;
+	Size		want;
 
-	read_exactly(spool, &header, sizeof(header));
-	if (header.size > spool->record_size)
+	if (spool->block == NULL || rest > spool->block_size / 2)
 	{
-		if (spool->record)
-			pfree(spool->record);
-		spool->record_size = Max(1024, header.size * 2);
-		spool->record = MemoryContextAlloc(spool->context, spool->record_size);
+		char	   *larger;
+
+		spool->block_size = spool->block ? spool->block_size * 2 : SPOOL_BLOCK;
+		larger = MemoryContextAllocHuge(spool->context, spool->block_size);
+		if (rest > 0)
+			memcpy(larger, spool->run + spool->at, rest);
+		if (spool->block)
+			pfree(spool->block);
+		spool->block = larger;
 	}
-	memcpy(spool->record, &header, sizeof(header));
-	read_exactly(spool, spool->record + sizeof(header), header.size - sizeof(header));
-	return (SpoolRecord *) spool->record;
+	else if (rest > 0)
+		memmove(spool->block, spool->run + spool->at, rest);
+	want = (Size) Min((int64) (spool->block_size - rest), spool->in_file - spool->read);
+	if (BufFileRead(spool->file, spool->block + rest, want) != want)
+		ereport(ERROR,
+				errcode_for_file_access(),
+				errmsg("could not read %zu bytes of a temporary file", want));
+	spool->read += want;
+	spool->run = spool->block;
+	spool->run_length = rest + want;
+	spool->at = spool->ahead = 0;
 }
 
 SpoolRecord *
@@ -113,12 +132,34 @@ spool_next(Spool *spool)
 {
 	SpoolRecord *record;
 
-	if (spool->read < spool->in_file)
-		return next_in_file(spool);
-	if (spool->at == spool->used)
-		return NULL;
-	record = (SpoolRecord *) (spool->buffer + spool->at);
+	while ((record = record_at(spool, spool->at)) == NULL)
+	{
+		if (spool->in_buffer)
+			return NULL;
+		if (spool->read < spool->in_file)
+			read_block(spool);
+		else
+		{
+			spool->in_buffer = true;
+			spool->run = spool->buffer;
+			spool->run_length = spool->used;
+			spool->at = spool->ahead = 0;
+		}
+	}
 	spool->at += record->size;
+	return record;
+}
+
+SpoolRecord *
+spool_ahead(Spool *spool)
+{
+	SpoolRecord *record;
+
+	if (spool->ahead < spool->at)
+		spool->ahead = spool->at;
+	record = record_at(spool, spool->ahead);
+	if (record)
+		spool->ahead += record->size;
 	return record;
 }
 
@@ -129,7 +170,9 @@ spool_clear(Spool *spool)
 		BufFileClose(spool->file);
 	spool->file = NULL;
 	spool->in_file = spool->read = 0;
-	spool->used = spool->at = 0;
+	spool->used = spool->at = spool->ahead = spool->run_length = 0;
+	spool->run = NULL;
+	spool->in_buffer = false;
 	spool->nrecords = 0;
 }
 
@@ -143,5 +186,5 @@ spool_free(Spool *spool)
 Size
 spool_memory(const Spool *spool)
 {
-	return spool->size + spool->record_size;
+	return spool->size + spool->block_size;
 }

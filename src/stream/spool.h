@@ -59,16 +59,21 @@ typedef struct Spool
 {
 	MemoryContext context;
 	ResourceOwner owner;		/* of the file, lives as long as the worker */
-	char	   *buffer;
+	char	   *buffer;			/* the newest records */
 	Size		size;			/* of the buffer */
 	Size		used;
-	Size		at;				/* reading: next record in the buffer */
 	BufFile    *file;			/* older records than those in the buffer */
 	int64		in_file;		/* bytes */
-	int64		read;			/* reading: bytes consumed of the file */
-	char	   *record;			/* reading from the file: one record */
-	Size		record_size;
 	int64		nrecords;
+	/* reading: a run of records in memory, of the file or the buffer */
+	int64		read;			/* bytes taken from the file */
+	bool		in_buffer;		/* the run is the buffer, the last one */
+	char	   *block;			/* what was read from the file */
+	Size		block_size;
+	char	   *run;
+	Size		run_length;		/* bytes, may end in the middle of a record */
+	Size		at;				/* next record in the run */
+	Size		ahead;			/* and of spool_ahead() */
 } Spool;
 
 extern Spool *spool_create(MemoryContext parent, ResourceOwner owner);
@@ -76,6 +81,8 @@ extern Spool *spool_create(MemoryContext parent, ResourceOwner owner);
 extern SpoolRecord *spool_append(Spool *spool, RecordKind kind, Size nbytes);
 extern void spool_rewind(Spool *spool);
 extern SpoolRecord *spool_next(Spool *spool);	/* NULL at the end */
+/* A record further on, to prepare for it; one per call, NULL where memory ends. */
+extern SpoolRecord *spool_ahead(Spool *spool);
 extern void spool_clear(Spool *spool);	/* empty again; keeps the buffer */
 extern void spool_free(Spool *spool);
 extern Size spool_memory(const Spool *spool);

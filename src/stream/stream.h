@@ -133,6 +133,7 @@ extern XidSet *plugin_horizon(Stream *s, XLogReaderState *reader);
 /* ---- apply.c: queue -> memory ------------------------------------------ */
 extern void apply_queue(Stream *s);
 extern void apply_event(Stream *s, const Event *event, RecordKind kind);
+extern void apply_read_event(Stream *s, SpoolRecord *record, Event *event);
 /* r(u,i) changes to "after" with its count and time; everything follows. */
 extern void apply_change(Stream *s, Profile *p, int32 item, double after,
 						 int32 count, TimestampTz time);
