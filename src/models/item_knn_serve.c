@@ -18,6 +18,7 @@
 
 #include "models/item_knn.h"
 #include "state/checked.h"
+#include "state/hinted.h"
 
 const ParamSpec item_knn_params[] = {
 	/* neighbours published per item */
@@ -79,30 +80,48 @@ typedef struct Neighbors
 	const float *scores;
 } Neighbors;
 
-static StateTable *
+/* Reads published lists. */
+typedef struct NeighborReader
+{
+	StateTable *table;
+	HintedReader *reader;
+} NeighborReader;
+
+static NeighborReader
 open_neighbors(ServeContext *cx)
 {
-	return checked_open(cx->source,
-							psprintf("%s_neighbors", NameStr(cx->model->name)),
-							psprintf("%s_neighbors_pkey", NameStr(cx->model->name)), 1,
-							lengthof(neighbors_types), neighbors_types);
+	NeighborReader neighbors;
+	const char *model = NameStr(cx->model->name);
+
+	neighbors.table = checked_open(cx->source, psprintf("%s_neighbors", model),
+								   psprintf("%s_neighbors_pkey", model), 1,
+								   lengthof(neighbors_types), neighbors_types);
+	neighbors.reader = hinted_begin(neighbors.table, cx->snapshot);
+	return neighbors;
 }
 
-/* The published list of an item; valid until the next one is read. */
-static bool
-get_neighbors(ServeContext *cx, StateTable *table, int32 item, Neighbors *list)
+static void
+close_neighbors(NeighborReader *neighbors)
 {
-	Datum		key = Int32GetDatum(item);
-	TupleTableSlot *slot = table_get(table, cx->snapshot, 1, &key);
+	hinted_end(neighbors->reader);
+	checked_close(neighbors->table);
+}
+
+/* The published list of an item, maybe empty; valid until the next one is
+ * read. */
+static Neighbors
+get_neighbors(NeighborReader *neighbors, int32 item)
+{
+	TupleTableSlot *slot = hinted_get(neighbors->reader, item);
+	Neighbors	list = {0};
 	int			nscores;
 
-	list->n = 0;
 	if (slot == NULL)
-		return false;
-	list->items = checked_array(checked_attribute(slot, NEIGHBORS_ITEMS), INT4OID, &list->n);
-	list->scores = checked_array(checked_attribute(slot, NEIGHBORS_SCORES), FLOAT4OID, &nscores);
-	list->n = Min(list->n, nscores);
-	return true;
+		return list;
+	list.items = checked_array(checked_attribute(slot, NEIGHBORS_ITEMS), INT4OID, &list.n);
+	list.scores = checked_array(checked_attribute(slot, NEIGHBORS_SCORES), FLOAT4OID, &nscores);
+	list.n = Min(list.n, nscores);
+	return list;
 }
 
 /* --------------------------------------------------------------- answers */
@@ -110,31 +129,28 @@ get_neighbors(ServeContext *cx, StateTable *table, int32 item, Neighbors *list)
 void
 item_knn_recommend(ServeContext *cx, const History *history, Candidates *out)
 {
-	StateTable *table = open_neighbors(cx);
-	Neighbors	list;
+	NeighborReader neighbors = open_neighbors(cx);
 
 	for (int h = 0; h < history->n; h++)
 	{
+		Neighbors	list = get_neighbors(&neighbors, history->items[h]);
+
 		CHECK_FOR_INTERRUPTS();
-		get_neighbors(cx, table, history->items[h], &list);
-		for (int i = 0; i < list.n; i++)
-			candidates_add(out, list.items[i], history->weights[h] * list.scores[i]);
+		candidates_add_list(out, list.n, list.items, list.scores, history->weights[h]);
 	}
-	checked_close(table);
+	close_neighbors(&neighbors);
 }
 
 int
 item_knn_similar_items(ServeContext *cx, int32 item, int k, ScoredItem *out)
 {
-	StateTable *table = open_neighbors(cx);
-	Neighbors	list;
-	int			n;
+	NeighborReader neighbors = open_neighbors(cx);
+	Neighbors	list = get_neighbors(&neighbors, item);
+	int			n = Min(k, list.n);
 
-	get_neighbors(cx, table, item, &list);
-	n = Min(k, list.n);
 	for (int i = 0; i < n; i++)
 		out[i] = (ScoredItem) {list.items[i], list.scores[i]};
-	checked_close(table);
+	close_neighbors(&neighbors);
 	return n;
 }
 
@@ -142,19 +158,19 @@ item_knn_similar_items(ServeContext *cx, int32 item, int k, ScoredItem *out)
 static void
 similarities_to(ServeContext *cx, const History *history, int32 item, double *sims)
 {
-	StateTable *table = open_neighbors(cx);
-	Neighbors	list;
+	NeighborReader neighbors = open_neighbors(cx);
 
 	for (int h = 0; h < history->n; h++)
 	{
+		Neighbors	list = get_neighbors(&neighbors, history->items[h]);
+
 		CHECK_FOR_INTERRUPTS();
 		sims[h] = 0;
-		get_neighbors(cx, table, history->items[h], &list);
 		for (int i = 0; i < list.n; i++)
 			if (list.items[i] == item)
 				sims[h] = list.scores[i];
 	}
-	checked_close(table);
+	close_neighbors(&neighbors);
 }
 
 double

@@ -53,6 +53,9 @@ typedef struct History
 /* Candidate set: item number -> score, a hash that serve/ owns. */
 typedef struct Candidates Candidates;
 extern void candidates_add(Candidates *c, int32 item, double score);	/* sums */
+/* ... of n items at once: scores[i] times weight. */
+extern void candidates_add_list(Candidates *c, int n, const int32 *items,
+								const float *scores, double weight);
 
 typedef struct ServeContext
 {

@@ -7,8 +7,6 @@
  */
 #include "postgres.h"
 
-#include <math.h>
-
 #include "miscadmin.h"
 
 #include "serve/serve.h"
@@ -106,8 +104,7 @@ recsys_explain(PG_FUNCTION_ARGS)
 {
 	ServeCall	call;
 	History		history;
-	ScoredItem *ranking;
-	ScoredItem	best;
+	RankKey    *ranking;
 	double	   *contributions;
 	int			rows,
 				n = 0;
@@ -125,14 +122,14 @@ recsys_explain(PG_FUNCTION_ARGS)
 	if (history.n > 0)
 	{
 		contributions = palloc0(sizeof(double) * history.n);
-		ranking = palloc(sizeof(ScoredItem) * history.n);
+		ranking = palloc(sizeof(RankKey) * history.n);
 		call.algorithm->explain(&call.cx, &history, item, contributions);
 		for (int i = 0; i < history.n; i++)
 			if (contributions[i] != 0)
-				ranking[n++] = (ScoredItem) {history.items[i], contributions[i]};
-		ranking_build(ranking, n);
-		while (rows > 0 && ranking_next(ranking, &n, &best))
-			if (result_item(&call, best.item, best.score))
+				ranking[n++] = rank_of(history.items[i], contributions[i]);
+		rank_sort(ranking, n);
+		for (int i = 0; i < n && rows > 0; i++)
+			if (result_item(&call, rank_item(ranking[i]), rank_score(ranking[i])))
 				rows--;
 	}
 	serve_end(&call);

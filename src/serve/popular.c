@@ -29,9 +29,10 @@ struct PopularScan
 	StateTable *list;			/* NULL when exhausted */
 	bool		started;
 	Candidates *listed;			/* items of the published list */
-	bool		sorted;			/* rest is filled in */
+	bool		sorted;			/* the rest is filled in, best first */
 	int			nrest;
-	ScoredItem *rest;			/* heap */
+	int			next;
+	RankKey    *rest;
 };
 
 double
@@ -95,7 +96,7 @@ collect_rest(PopularScan *scan)
 
 	scan->sorted = true;
 	serve_open_items(call);
-	scan->rest = palloc(sizeof(ScoredItem) * max);
+	scan->rest = palloc(sizeof(RankKey) * max);
 	slot = table_slot_create(call->items->rel, NULL);
 	desc = table_beginscan(call->items->rel, call->snapshot, 0, NULL);
 	while (table_scan_getnextslot(desc, ForwardScanDirection, slot))
@@ -109,14 +110,13 @@ collect_rest(PopularScan *scan)
 		if (scan->nrest == max)
 		{
 			max *= 2;
-			scan->rest = repalloc_huge(scan->rest, sizeof(ScoredItem) * max);
+			scan->rest = repalloc_huge(scan->rest, sizeof(RankKey) * max);
 		}
-		scan->rest[scan->nrest].item = item;
-		scan->rest[scan->nrest++].score = item_popularity(call, slot);
+		scan->rest[scan->nrest++] = rank_of(item, item_popularity(call, slot));
 	}
 	table_endscan(desc);
 	ExecDropSingleTupleTableSlot(slot);
-	ranking_build(scan->rest, scan->nrest);
+	rank_sort(scan->rest, scan->nrest);
 }
 
 bool
@@ -126,7 +126,11 @@ popular_next(PopularScan *scan, ScoredItem *item)
 		return true;
 	if (!scan->sorted)
 		collect_rest(scan);
-	return ranking_next(scan->rest, &scan->nrest, item);
+	if (scan->next == scan->nrest)
+		return false;
+	*item = (ScoredItem) {rank_item(scan->rest[scan->next]), rank_score(scan->rest[scan->next])};
+	scan->next++;
+	return true;
 }
 
 void

@@ -29,7 +29,7 @@ typedef struct Wish
 	bool		restricted;		/* only items marked as allowed */
 	int			nallowed,
 				maxallowed;
-	ScoredItem *allowed;		/* with popularity; the items of the restriction */
+	RankKey    *allowed;		/* by popularity; the items of the restriction */
 	bool		from_model;		/* a row of the model's is among the answer */
 } Wish;
 
@@ -49,11 +49,10 @@ allow_item(TupleTableSlot *slot, void *arg)
 	{
 		wish->maxallowed = wish->maxallowed ? wish->maxallowed * 2 : 64;
 		wish->allowed = wish->allowed == NULL ?
-			palloc(sizeof(ScoredItem) * wish->maxallowed) :
-			repalloc_huge(wish->allowed, sizeof(ScoredItem) * wish->maxallowed);
+			palloc(sizeof(RankKey) * wish->maxallowed) :
+			repalloc_huge(wish->allowed, sizeof(RankKey) * wish->maxallowed);
 	}
-	wish->allowed[wish->nallowed].item = item;
-	wish->allowed[wish->nallowed++].score = item_popularity(wish->call, slot);
+	wish->allowed[wish->nallowed++] = rank_of(item, item_popularity(wish->call, slot));
 }
 
 static void
@@ -86,33 +85,66 @@ qualifies(const Wish *wish, const Candidate *candidate)
 		(!wish->restricted || (candidate->flags & CANDIDATE_ALLOWED));
 }
 
-/* Put out what the model scored: above 0, or the rest. */
+/* Put out items, best first, until there are enough. */
 static void
-list_scored(Wish *wish, bool positive)
+list_ranked(Wish *wish, const RankKey *ranked, int n)
 {
-	Candidates *c = wish->candidates;
-	ScoredItem *ranking = MemoryContextAllocHuge(CurrentMemoryContext,
-												 sizeof(ScoredItem) * Max(c->n, 1));
-	ScoredItem	best;
-	int			n = 0;
-
-	for (int i = 0; i < c->n; i++)
-		if ((c->entries[i].flags & CANDIDATE_SCORED) &&
-			(c->entries[i].score > 0) == positive && qualifies(wish, &c->entries[i]))
-		{
-			ranking[n].item = c->entries[i].item;
-			ranking[n++].score = c->entries[i].score;
-		}
-	ranking_build(ranking, n);
-	while (wish->left > 0 && ranking_next(ranking, &n, &best))
+	for (int i = 0; i < n && wish->left > 0; i++)
 	{
 		CHECK_FOR_INTERRUPTS();
-		if (!result_item(wish->call, best.item, best.score))
+		if (!result_item(wish->call, rank_item(ranked[i]), rank_score(ranked[i])))
 			continue;			/* forgotten since it was published */
 		wish->left--;
 		wish->from_model = true;
 	}
-	pfree(ranking);
+}
+
+/* The k best of the candidates with a score above 0, or of the others; returns
+ * how many there are. */
+static int
+rank_candidates(const Wish *wish, bool positive, RankKey *ranked, int k)
+{
+	const Candidates *c = wish->candidates;
+	TopK		top;
+
+	topk_init(&top, ranked, k);
+	for (int i = 0; i < c->n; i++)
+	{
+		const Candidate *entry = &c->entries[i];
+
+		if ((entry->flags & CANDIDATE_SCORED) && (entry->score > 0) == positive &&
+			qualifies(wish, entry))
+			topk_push(&top, entry->item, score_as_real(entry->score));
+	}
+	rank_sort(ranked, top.n);
+	return top.n;
+}
+
+/* Candidates beyond those wanted that are ranked, in case some are forgotten. */
+#define SPARE_ITEMS 16
+
+/* Put out what the model scored: above 0, or the rest. */
+static void
+list_scored(Wish *wish, bool positive)
+{
+	int			all = wish->candidates->n;
+	int			few = Min((int64) all, (int64) wish->left + SPARE_ITEMS);
+	RankKey    *ranked = MemoryContextAllocHuge(CurrentMemoryContext,
+												sizeof(RankKey) * Max(few, 1));
+	int			n;
+
+	if (all == 0)
+		return;
+	n = rank_candidates(wish, positive, ranked, few);
+	list_ranked(wish, ranked, n);
+	if (wish->left > 0 && n == few && few < all)
+	{
+		/* more were forgotten than we had in reserve */
+		ranked = repalloc_huge(ranked, sizeof(RankKey) * all);
+		n = rank_candidates(wish, positive, ranked, all);
+		list_ranked(wish, ranked + few, n - few);
+	}
+	pfree(ranked);
 }
 
 /* Put out a popular item, unless the model has scored it. */
@@ -134,9 +166,12 @@ list_popular(Wish *wish)
 
 	if (wish->restricted)
 	{
-		ranking_build(wish->allowed, wish->nallowed);
-		while (wish->left > 0 && ranking_next(wish->allowed, &wish->nallowed, &item))
+		rank_sort(wish->allowed, wish->nallowed);
+		for (int i = 0; i < wish->nallowed && wish->left > 0; i++)
+		{
+			item = (ScoredItem) {rank_item(wish->allowed[i]), rank_score(wish->allowed[i])};
 			list_popular_item(wish, &item);
+		}
 		return;
 	}
 	for (PopularScan *scan = popular_begin(wish->call);; )
@@ -169,7 +204,7 @@ begin_wish(Wish *wish, ServeCall *call, int rows)
 	memset(wish, 0, sizeof(Wish));
 	wish->call = call;
 	wish->left = rows;
-	wish->candidates = candidates_create();
+	wish->candidates = candidates_borrow(call->context);
 }
 
 /* recommend(user_id, k, model, exclude_seen, items, exclude) */

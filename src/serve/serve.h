@@ -9,11 +9,16 @@
 #define RECSYS_SERVE_H
 
 #include "postgres.h"
+
+#include <float.h>
+#include <math.h>
+
 #include "fmgr.h"
 #include "utils/snapshot.h"
 
 #include "catalog/catalog.h"
 #include "models/model.h"
+#include "numeric/topk.h"
 #include "state/checked.h"
 #include "state/clean.h"
 #include "state/table.h"
@@ -170,6 +175,7 @@ typedef struct Candidate
 
 struct Candidates
 {
+	MemoryContext context;		/* of the arrays */
 	int			n,
 				max;
 	Candidate  *entries;		/* in the order in which they came */
@@ -177,14 +183,28 @@ struct Candidates
 	int32	   *slots;			/* index into entries plus 1, 0 = free */
 };
 
-extern Candidates *candidates_create(void);
+extern Candidates *candidates_create(void);	/* a small set, as memory of the call */
+extern Candidates *candidates_borrow(MemoryContext user);	/* a large one */
 extern Candidate *candidates_find(Candidates *c, int32 item);	/* or NULL */
 extern Candidate *candidates_mark(Candidates *c, int32 item, int32 flags);
 
-/* Heap of scored items, best first; equal scores (as the real numbers that
- * they are shown as): smaller item number first. */
-extern void ranking_build(ScoredItem *items, int n);
-extern bool ranking_next(ScoredItem *items, int *n, ScoredItem *best);
+/* ----------------------------------------------------------------- ranking */
+
+/* A score as the real number that is shown. */
+static inline float
+score_as_real(double score)
+{
+	if (isnan(score))
+		return -FLT_MAX;
+	return (float) Max(Min(score, (double) FLT_MAX), -(double) FLT_MAX) + 0.0f;
+}
+
+/* Ranks as it is shown; equal scores: smaller item number first. */
+static inline RankKey
+rank_of(int32 item, double score)
+{
+	return rank_key(item, score_as_real(score));
+}
 
 /* ----------------------------------------------------------------- popular */
 
@@ -206,7 +226,5 @@ extern void result_begin(ServeCall *call);
 /* false: the item's key is gone, nothing was put out */
 extern bool result_item(ServeCall *call, int32 item, double score);
 extern void result_row(ServeCall *call, Datum key, double score);
-
-extern float score_as_real(double score);
 
 #endif							/* RECSYS_SERVE_H */

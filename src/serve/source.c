@@ -71,8 +71,12 @@ on_relation_change(Datum arg pg_attribute_unused(), Oid relid)
 void
 served_watch(ServedSource *served, Oid relid)
 {
-	MemoryContext old = MemoryContextSwitchTo(served->context);
+	MemoryContext old;
 
+	for (int i = 0; i < served->nwatched; i++)
+		if (served->watched[i] == relid)
+			return;
+	old = MemoryContextSwitchTo(served->context);
 	if (served->watched == NULL)
 		served->watched = palloc(sizeof(Oid));
 	else
@@ -178,7 +182,7 @@ ensure_context(void)
 	if (served_context)
 		return;
 	CacheRegisterRelcacheCallback(on_relation_change, (Datum) 0);
-	served_context = AllocSetContextCreate(CacheMemoryContext, "sources",
+	served_context = AllocSetContextCreate(CacheMemoryContext, "recsys sources",
 										   ALLOCSET_SMALL_SIZES);
 }
 
@@ -196,7 +200,7 @@ build_served(Oid nspid, Snapshot snapshot)
 
 	ensure_context();
 	sweep_served();
-	context = AllocSetContextCreate(served_context, "source", ALLOCSET_SMALL_SIZES);
+	context = AllocSetContextCreate(served_context, "recsys source", ALLOCSET_SMALL_SIZES);
 	old = MemoryContextSwitchTo(context);
 	served = palloc0(sizeof(ServedSource));
 	served->nspid = nspid;

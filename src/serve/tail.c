@@ -46,6 +46,7 @@ typedef struct TailLeaf
 
 struct TailPlan
 {
+	bool		complete;		/* every leaf has an index */
 	int			n;
 	TailLeaf   *leaves;			/* last partition first */
 };
@@ -76,7 +77,10 @@ plan_leaf(ServedSource *served, TailPlan *plan, Relation rel)
 	if (attnum != InvalidAttrNumber)
 		indexid = catalog_index_on(RelationGetRelid(rel), attnum);
 	if (!OidIsValid(indexid))
+	{
+		plan->complete = false;
 		return;
+	}
 	map = event_map_create(source, RelationGetDescr(rel), CurrentMemoryContext, true);
 	if (map == NULL)
 		return;
@@ -118,6 +122,7 @@ make_plan(ServedSource *served, MemoryContext context)
 	MemoryContext old = MemoryContextSwitchTo(context);
 	TailPlan   *plan = palloc0(sizeof(TailPlan));
 
+	plan->complete = true;
 	plan_relation(served, plan, served->source->events);
 	MemoryContextSwitchTo(old);
 	return plan;
@@ -126,7 +131,8 @@ make_plan(ServedSource *served, MemoryContext context)
 /*
  * The plan, with all its tables locked.  Once they are, nobody can change
  * them; what was changed before has made the entry stale by then, and this
- * call goes by a plan of its own.
+ * call goes by a plan of its own.  So it does where an index is missing: a new
+ * one may have to wait until old snapshots are gone, without further notice.
  */
 static TailPlan *
 get_plan(ServeCall *call)
@@ -135,10 +141,13 @@ get_plan(ServeCall *call)
 
 	LockRelationOid(served->source->events, AccessShareLock);
 	if (served->tail == NULL)
-		return served->tail = make_plan(served, served->context);
-	for (int i = 0; i < served->tail->n; i++)
-		LockRelationOid(served->tail->leaves[i].relid, AccessShareLock);
-	return served->stale ? make_plan(served, call->context) : served->tail;
+		served->tail = make_plan(served, served->context);
+	else
+		for (int i = 0; i < served->tail->n; i++)
+			LockRelationOid(served->tail->leaves[i].relid, AccessShareLock);
+	if (served->stale || !served->tail->complete)
+		return make_plan(served, call->context);
+	return served->tail;
 }
 
 /* ------------------------------------------------------------------ scan */
