@@ -11,7 +11,7 @@
 #include "models/model.h"
 
 static const ParamSpec popular_params[] = {
-	{NULL}
+	{.name = NULL}
 };
 
 extern const ModelAlgorithm popular_algorithm;

@@ -108,6 +108,7 @@ typedef struct Stream
 	/* clocks of the loop */
 	TimestampTz last_publish;
 	TimestampTz last_flush;
+	int64		events_at_rate; /* when the rate was last computed */
 	bool		publish_due;	/* something changed since */
 	TimestampTz commit_time;	/* of the transaction being applied */
 } Stream;

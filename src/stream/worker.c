@@ -215,14 +215,15 @@ report(Stream *s)
 	if (now - shared->rate_at > 1000000)
 	{
 		double		seconds = (now - shared->rate_at) / 1e6;
-		double		rate = (s->events - shared->events_applied) / seconds;
+		double		rate = (s->events - s->events_at_rate) / seconds;
 		/* forget half of the past in five seconds */
 		double		keep = shared->rate_at == 0 ? 0 : 1 / (1 + seconds / 5);
 
 		shared->events_rate = shared->events_rate * keep + rate * (1 - keep);
-		shared->events_applied = s->events;
+		s->events_at_rate = s->events;
 		shared->rate_at = now;
 	}
+	shared->events_applied = s->events;
 	shared->commit_time = s->commit_time;
 	shared->rejected = s->rejected;
 	shared->unmatched = s->unmatched;
@@ -280,10 +281,12 @@ is_due(TimestampTz last, int interval, TimestampTz now)
 /* Stored sets of transactions stay small if a horizon comes now and then. */
 #define MANY_RANGES 256
 
-static void
+/* True if it has written something, which is WAL to be passed. */
+static bool
 write_what_is_due(Stream *s, bool lagging)
 {
 	TimestampTz now = GetCurrentTimestamp();
+	bool		wrote = false;
 	bool		requested = is_requested(s);
 	int			factor = lagging ? LAGGING_FACTOR : 1;
 
@@ -291,7 +294,10 @@ write_what_is_due(Stream *s, bool lagging)
 	{
 		times_enter(&s->shared->times, PHASE_FLUSH);
 		if (s->dirty)
+		{
 			flush(s);
+			wrote = true;
+		}
 		else if (s->flushed_lsn < s->applied_lsn)
 		{
 			/* nothing of ours lies in between */
@@ -309,6 +315,7 @@ write_what_is_due(Stream *s, bool lagging)
 	{
 		times_enter(&s->shared->times, PHASE_PUBLISH);
 		publish(s, requested);
+		wrote = true;
 	}
 	if (!s->dirty && !s->publish_due && !s->suspended)
 	{
@@ -323,6 +330,7 @@ write_what_is_due(Stream *s, bool lagging)
 		s->shared->published_lsn = s->applied_lsn;
 		SpinLockRelease(&s->shared->mutex);
 	}
+	return wrote;
 }
 
 static long
@@ -417,7 +425,7 @@ run(Stream *s)
 		more = decode_batch(s);
 		times_enter(&s->shared->times, PHASE_APPLY);
 		apply_batch(s);
-		write_what_is_due(s, more);
+		more |= write_what_is_due(s, more);
 		report(s);
 		if (!more)
 		{
@@ -442,6 +450,8 @@ stream_source(SourceShared *shared)
 	decode_start(s);
 	build_models(s);
 	s->last_flush = s->last_publish = GetCurrentTimestamp();
+	s->events_at_rate = s->events;
+	shared->rate_at = s->last_flush;
 	shared_set_state(shared, SOURCE_STREAMING);
 	run(s);
 	decode_stop(s);
