@@ -26,6 +26,8 @@ OBJS = $(patsubst %.c,%.o,$(sort $(wildcard src/*.c src/*/*.c)))
 # dependencies, files of a room in alphabetical order.
 SQL_ROOMS = catalog stream state models serve
 SQL_PARTS = $(foreach room,$(SQL_ROOMS),$(sort $(wildcard src/$(room)/*.sql)))
+# PGXS would install what a DATA=folder of the demonstration names.
+override DATA =
 DATA_built = recsys--$(RECSYS_VERSION).sql
 
 REGRESS = $(patsubst sql/%.sql,%,$(sort $(wildcard sql/*.sql)))
