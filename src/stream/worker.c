@@ -315,7 +315,8 @@ write_what_is_due(Stream *s, bool lagging)
 	{
 		times_enter(&s->shared->times, PHASE_PUBLISH);
 		publish(s, requested);
-		wrote = true;
+		/* what could not be completed now is not tried again at once */
+		wrote |= !s->publish_due;
 	}
 	if (!s->dirty && !s->publish_due && !s->suspended)
 	{
