@@ -30,7 +30,8 @@
 struct EventMap
 {
 	const RecsysSource *source;
-	TupleDesc	desc;			/* cut after the last mapped column */
+	TupleDesc	desc;			/* whole: minor releases keep more behind its columns */
+	int			natts;			/* up to the last mapped column */
 	Datum	   *values;			/* scratch of event_clean_tuple() */
 	bool	   *isnull;
 	int			user,
@@ -99,7 +100,6 @@ event_map_create(const RecsysSource *source, TupleDesc desc,
 {
 	MemoryContext old = MemoryContextSwitchTo(context);
 	EventMap   *map = palloc0(sizeof(EventMap));
-	int			natts;
 
 	map->source = source;
 	map->user = find_column(desc, NameStr(source->user.name));
@@ -124,11 +124,10 @@ event_map_create(const RecsysSource *source, TupleDesc desc,
 				errhint("Undo the change, or drop the source with recsys.drop_source() and create it again."));
 	}
 
-	natts = Max(Max(Max(map->user, map->item), Max(map->type, map->value)), map->time) + 1;
+	map->natts = Max(Max(Max(map->user, map->item), Max(map->type, map->value)), map->time) + 1;
 	map->desc = CreateTupleDescCopyConstr(desc);
-	map->desc->natts = natts;
-	map->values = palloc(sizeof(Datum) * natts);
-	map->isnull = palloc(sizeof(bool) * natts);
+	map->values = palloc(sizeof(Datum) * desc->natts);
+	map->isnull = palloc(sizeof(bool) * desc->natts);
 	if (map->type >= 0)
 	{
 		bool		varlena;
@@ -155,7 +154,7 @@ event_map_free(EventMap *map)
 int
 event_map_natts(const EventMap *map)
 {
-	return map->desc->natts;
+	return map->natts;
 }
 
 /* ------------------------------------------------------------------ keys */
