@@ -56,7 +56,7 @@
  * afterwards.  Between two such times everything is published once.
  */
 #define BATCH_LAG ((uint64) 128 * 1024 * 1024)
-#define WAL_PER_EVENT 250
+#define WAL_PER_EVENT 400
 #define BATCH_SHARE 8
 
 /* While catching up, results are old anyway: publish and flush less often. */
