@@ -325,6 +325,7 @@ void
 flush_finish(Stream *s)
 {
 	XLogRecPtr	lsn = s->applied_lsn;
+	TimestampTz start = GetCurrentTimestamp();
 
 	flush_write(s);
 	shared_inject(s->shared, INJECT_FLUSH);
@@ -336,6 +337,7 @@ flush_finish(Stream *s)
 	s->dirty = false;
 	decode_confirm(s, lsn);
 	s->last_flush = GetCurrentTimestamp();
+	s->flush_cost = s->last_flush - start;
 }
 
 void
@@ -380,6 +382,7 @@ publish(Stream *s, bool all)
 {
 	MemoryContext old = MemoryContextSwitchTo(s->scratch);
 	XLogRecPtr	lsn = s->applied_lsn;
+	TimestampTz start = GetCurrentTimestamp();
 	bool		done;
 
 	stream_begin(s);
@@ -388,6 +391,7 @@ publish(Stream *s, bool all)
 	stream_commit(s);
 	s->publish_due = !done;
 	s->last_publish = GetCurrentTimestamp();
+	s->publish_cost = s->last_publish - start;
 	if (done)
 	{
 		s->published_since_build = true;

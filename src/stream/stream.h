@@ -108,6 +108,8 @@ typedef struct Stream
 	/* clocks of the loop */
 	TimestampTz last_publish;
 	TimestampTz last_flush;
+	TimestampTz publish_cost;	/* us that the last one took */
+	TimestampTz flush_cost;
 	int64		events_at_rate; /* when the rate was last computed */
 	bool		publish_due;	/* something changed since */
 	TimestampTz commit_time;	/* of the transaction being applied */

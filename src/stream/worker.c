@@ -59,8 +59,13 @@
 #define WAL_PER_EVENT 400
 #define BATCH_SHARE 8
 
-/* While catching up, results are old anyway: publish and flush less often. */
-#define LAGGING_FACTOR 4
+/*
+ * Publishing and flushing get at most this share of the time each: 1/4 when
+ * the stream is up to date, 1/10 while it is catching up and results are old
+ * anyway.
+ */
+#define PAUSE_FACTOR 3
+#define LAGGING_PAUSE_FACTOR 9
 
 /* ------------------------------------------------------------------- start */
 
@@ -272,6 +277,15 @@ apply_batch(Stream *s)
 	MemoryContextReset(s->scratch);
 }
 
+/* The interval that was set, or longer if the work itself takes long. */
+static int
+pause_after(int interval, TimestampTz cost, bool lagging)
+{
+	int64		pause = cost / 1000 * (lagging ? LAGGING_PAUSE_FACTOR : PAUSE_FACTOR);
+
+	return (int) Min(Max(interval, pause), INT_MAX);
+}
+
 static bool
 is_due(TimestampTz last, int interval, TimestampTz now)
 {
@@ -288,9 +302,10 @@ write_what_is_due(Stream *s, bool lagging)
 	TimestampTz now = GetCurrentTimestamp();
 	bool		wrote = false;
 	bool		requested = is_requested(s);
-	int			factor = lagging ? LAGGING_FACTOR : 1;
+	int			flush_pause = pause_after(recsys_flush_interval, s->flush_cost, lagging);
+	int			publish_pause = pause_after(recsys_publish_interval, s->publish_cost, lagging);
 
-	if (requested || (s->dirty && is_due(s->last_flush, recsys_flush_interval * factor, now)))
+	if (requested || (s->dirty && is_due(s->last_flush, flush_pause, now)))
 	{
 		times_enter(&s->shared->times, PHASE_FLUSH);
 		if (s->dirty)
@@ -311,7 +326,7 @@ write_what_is_due(Stream *s, bool lagging)
 		build_models(s);
 	if (!s->suspended &&
 		(requested || (s->publish_due &&
-					   is_due(s->last_publish, recsys_publish_interval * factor, now))))
+					   is_due(s->last_publish, publish_pause, now))))
 	{
 		times_enter(&s->shared->times, PHASE_PUBLISH);
 		publish(s, requested);
@@ -348,9 +363,11 @@ wait_for_work(Stream *s)
 	XLogRecPtr	target = pg_atomic_read_u64(&s->shared->commit_lsn);
 
 	if (s->dirty)
-		timeout = Min(timeout, until(s->last_flush, recsys_flush_interval));
+		timeout = Min(timeout, until(s->last_flush, pause_after(recsys_flush_interval,
+																	   s->flush_cost, false)));
 	if (s->publish_due && !s->suspended)
-		timeout = Min(timeout, until(s->last_publish, recsys_publish_interval));
+		timeout = Min(timeout, until(s->last_publish, pause_after(recsys_publish_interval,
+																		 s->publish_cost, false)));
 	if (target > s->decoder->reader->EndRecPtr)
 		timeout = Min(timeout, ASYNC_TIMEOUT);
 	if (s->flushed_lsn < s->applied_lsn)
