@@ -13,6 +13,7 @@
 #include "postgres.h"
 /* The server has a catalog/catalog.h too, and its utils/rel.h includes it. */
 #include_next "catalog/catalog.h"
+#include "access/sdir.h"
 #include "nodes/pg_list.h"
 #include "storage/lockdefs.h"
 #include "utils/jsonb.h"
@@ -151,8 +152,13 @@ extern void catalog_execute_as(Oid role, const char *sql);
 /* Name of the slot of a source of this database; buf of NAMEDATALEN bytes. */
 extern void catalog_slot_name(int32 source_id, char *buf);
 
-/* First btree index of rel, valid and not partial, whose first column is
- * attribute attnum with the type's default ordering; InvalidOid if none. */
-extern Oid	catalog_index_on(Oid relid, AttrNumber attnum);
+/*
+ * The btree index of relid, valid and not partial, whose first column is
+ * attribute attnum with the type's default ordering, that finds newest rows
+ * best (time_attnum: the time column, or 0), and the direction in which it
+ * does; InvalidOid if there is none.
+ */
+extern Oid	catalog_index_on(Oid relid, AttrNumber attnum, AttrNumber time_attnum,
+							 ScanDirection *newest_first);
 
 #endif							/* RECSYS_CATALOG_H */

@@ -48,25 +48,59 @@ index_serves(HeapTuple tuple, AttrNumber attnum, Oid type)
 		GetDefaultOpClass(type, BTREE_AM_OID);
 }
 
+/*
+ * How well an index finds a user's newest rows: best if the time follows the
+ * user, else by the order of insertion among equal keys, which an index on the
+ * user alone has; after another column the order means nothing.
+ */
+static int
+rank_index(HeapTuple tuple, AttrNumber time_attnum, ScanDirection *direction)
+{
+	Form_pg_index index = (Form_pg_index) GETSTRUCT(tuple);
+	bool		isnull;
+	int2vector *options;
+
+	*direction = BackwardScanDirection;
+	if (index->indnkeyatts == 1)
+		return 2;
+	if (time_attnum == InvalidAttrNumber || index->indkey.values[1] != time_attnum)
+		return 1;
+	options = (int2vector *)
+		DatumGetPointer(SysCacheGetAttr(INDEXRELID, tuple, Anum_pg_index_indoption, &isnull));
+	if (options->values[1] & INDOPTION_DESC)
+		*direction = ForwardScanDirection;
+	return 3;
+}
+
 Oid
-catalog_index_on(Oid relid, AttrNumber attnum)
+catalog_index_on(Oid relid, AttrNumber attnum, AttrNumber time_attnum,
+				 ScanDirection *newest_first)
 {
 	Relation	rel = table_open(relid, AccessShareLock);
 	Oid			type = TupleDescAttr(RelationGetDescr(rel), attnum - 1)->atttypid;
 	Oid			result = InvalidOid;
+	int			best = 0;
 	ListCell   *lc;
 
 	foreach(lc, RelationGetIndexList(rel))
 	{
 		HeapTuple	tuple = SearchSysCache1(INDEXRELID, ObjectIdGetDatum(lfirst_oid(lc)));
+		ScanDirection direction;
 
 		if (!HeapTupleIsValid(tuple))
 			continue;
 		if (index_serves(tuple, attnum, type))
-			result = lfirst_oid(lc);
+		{
+			int			rank = rank_index(tuple, time_attnum, &direction);
+
+			if (rank > best)
+			{
+				best = rank;
+				result = lfirst_oid(lc);
+				*newest_first = direction;
+			}
+		}
 		ReleaseSysCache(tuple);
-		if (OidIsValid(result))
-			break;
 	}
 	table_close(rel, AccessShareLock);
 	return result;
@@ -87,6 +121,15 @@ leaves_of(Oid relid)
 	return leaves;
 }
 
+static bool
+has_index_on(Oid relid, const char *column)
+{
+	ScanDirection direction;
+
+	return OidIsValid(catalog_index_on(relid, get_attnum(relid, column),
+									   InvalidAttrNumber, &direction));
+}
+
 /*
  * A partitioned table with an index of its own has it on every partition,
  * future ones included; one without partitions needs it as well.
@@ -94,7 +137,7 @@ leaves_of(Oid relid)
 void
 advise_index(Oid relid, const char *column)
 {
-	bool		indexed = OidIsValid(catalog_index_on(relid, get_attnum(relid, column)));
+	bool		indexed = has_index_on(relid, column);
 
 	if (!indexed && get_rel_relkind(relid) == RELKIND_PARTITIONED_TABLE)
 	{
@@ -103,7 +146,7 @@ advise_index(Oid relid, const char *column)
 
 		indexed = leaves != NIL;
 		foreach(lc, leaves)
-			if (!OidIsValid(catalog_index_on(lfirst_oid(lc), get_attnum(lfirst_oid(lc), column))))
+			if (!has_index_on(lfirst_oid(lc), column))
 				indexed = false;
 	}
 	if (!indexed)

@@ -116,10 +116,6 @@ typedef struct ModelAlgorithm
 	/* "SELECT item_id, similar_item_id, score" in item keys, or NULL */
 	char	   *(*similarity_sql) (const RecsysSource *source, const char *model);
 
-	/* event columns needed beyond user, item, type, value and time: List of
-	 * char *, NIL for none */
-	List	   *(*columns) (const RecsysModel *model);
-
 	/* stream worker; state is what open() returned, NULL callbacks are
 	 * skipped */
 	void	   *(*open) (ModelHost *host, const RecsysModel *model);

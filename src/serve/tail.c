@@ -40,6 +40,7 @@ typedef struct TailLeaf
 {
 	Oid			relid;
 	Oid			index;
+	ScanDirection newest_first;
 	EventMap   *map;
 	ScanKeyData key;
 } TailLeaf;
@@ -69,13 +70,16 @@ plan_leaf(ServedSource *served, TailPlan *plan, Relation rel)
 {
 	const RecsysSource *source = served->source;
 	AttrNumber	attnum = get_attnum(RelationGetRelid(rel), NameStr(source->user.name));
+	AttrNumber	time_attnum = source->time_column ?
+		get_attnum(RelationGetRelid(rel), source->time_column) : InvalidAttrNumber;
 	Oid			indexid = InvalidOid;
+	ScanDirection direction = BackwardScanDirection;
 	EventMap   *map;
 	TailLeaf   *leaf;
 	Relation	index;
 
 	if (attnum != InvalidAttrNumber)
-		indexid = catalog_index_on(RelationGetRelid(rel), attnum);
+		indexid = catalog_index_on(RelationGetRelid(rel), attnum, time_attnum, &direction);
 	if (!OidIsValid(indexid))
 	{
 		plan->complete = false;
@@ -90,6 +94,7 @@ plan_leaf(ServedSource *served, TailPlan *plan, Relation rel)
 	leaf = &plan->leaves[plan->n++];
 	leaf->relid = RelationGetRelid(rel);
 	leaf->index = indexid;
+	leaf->newest_first = direction;
 	leaf->map = map;
 	index = index_open(indexid, AccessShareLock);
 	init_key(leaf, index);
@@ -238,7 +243,7 @@ scan_leaf(TailScan *scan, TailLeaf *leaf, Datum user)
 
 	leaf->key.sk_argument = user;
 	index_rescan(desc, &leaf->key, 1, NULL, 0);
-	while (scan->left > 0 && index_getnext_slot(desc, BackwardScanDirection, slot))
+	while (scan->left > 0 && index_getnext_slot(desc, leaf->newest_first, slot))
 	{
 		CHECK_FOR_INTERRUPTS();
 		scan->left--;
