@@ -16,6 +16,7 @@ wal_level = logical
 max_replication_slots = 24
 max_worker_processes = 32
 fsync = off
+restart_after_crash = on
 autovacuum_naptime = '1s'
 recsys.restart_delay = '20ms'
 recsys.publish_interval = '50ms'
