@@ -323,7 +323,10 @@ write_what_is_due(Stream *s, bool lagging)
 			XLogFlush(LogStandbySnapshot());
 	}
 	if (requested && s->suspended)
+	{
 		build_models(s);
+		shared_set_state(s->shared, SOURCE_STREAMING);
+	}
 	if (!s->suspended &&
 		(requested || (s->publish_due &&
 					   is_due(s->last_publish, publish_pause, now))))
