@@ -70,6 +70,7 @@ typedef struct RecsysSource
 	bool		accept_rls;		/* row-level security on events is accepted */
 	bool		paused;
 	int32		resyncs;		/* counts the requests to rebuild the state */
+	uint8		message_key[16];	/* secret, see stream/messages.c */
 } RecsysSource;
 
 typedef enum ModelState

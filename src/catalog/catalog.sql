@@ -30,9 +30,11 @@ CREATE TABLE recsys.source (
 	accept_rls bool NOT NULL,
 	paused bool NOT NULL,
 	created_at timestamptz NOT NULL,
-	resyncs int4 NOT NULL DEFAULT 0
+	resyncs int4 NOT NULL DEFAULT 0,
+	message_key uuid NOT NULL
 );
 COMMENT ON TABLE recsys.source IS 'registered event tables; the schema of a source has its name';
+COMMENT ON COLUMN recsys.source.message_key IS 'secret by which the worker knows our messages in the WAL';
 
 CREATE TABLE recsys.model (
 	model_id int4 PRIMARY KEY,

@@ -93,7 +93,7 @@ recsys_forget_user(PG_FUNCTION_ARGS)
 	LockRelationOid(source->events, AccessShareLock);
 	if (SearchSysCacheExists1(RELOID, ObjectIdGetDatum(source->events)))
 		clear_events(source, key, PG_GETARG_BOOL(2));
-	message_send(source->id, MESSAGE_FORGET_USER, key, strlen(key), true);
+	message_send(source, MESSAGE_FORGET_USER, key, strlen(key), true);
 	PG_RETURN_VOID();
 }
 
@@ -105,6 +105,6 @@ recsys_forget_item(PG_FUNCTION_ARGS)
 
 	require_argument(fcinfo, 1, "item_key");
 	key = canonical_key(source, &source->item, PG_GETARG_TEXT_PP(1));
-	message_send(source->id, MESSAGE_FORGET_ITEM, key, strlen(key), true);
+	message_send(source, MESSAGE_FORGET_ITEM, key, strlen(key), true);
 	PG_RETURN_VOID();
 }

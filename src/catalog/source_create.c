@@ -18,6 +18,7 @@
 #include "utils/snapmgr.h"
 #include "utils/syscache.h"
 #include "utils/timestamp.h"
+#include "utils/uuid.h"
 
 #include "catalog/internal.h"
 #include "compat.h"
@@ -69,6 +70,18 @@ check_arguments(FunctionCallInfo fcinfo)
 	require_argument(fcinfo, ARG_ACCEPT_RLS, "accept_row_level_security");
 }
 
+static Datum
+new_message_key(void)
+{
+	pg_uuid_t  *key = palloc(sizeof(pg_uuid_t));
+
+	if (!pg_strong_random(key->data, UUID_LEN))
+		ereport(ERROR,
+				(errcode(ERRCODE_INTERNAL_ERROR),
+				 errmsg("could not generate random values")));
+	return UUIDPGetDatum(key);
+}
+
 /* The arguments as the row that they declare; source_id comes later. */
 static CatalogRow *
 row_from_arguments(FunctionCallInfo fcinfo)
@@ -93,6 +106,7 @@ row_from_arguments(FunctionCallInfo fcinfo)
 	set(row, SOURCE_PAUSED_FLAG, BoolGetDatum(false));
 	set(row, SOURCE_CREATED_AT, TimestampTzGetDatum(GetCurrentTransactionStartTimestamp()));
 	set(row, SOURCE_RESYNCS, Int32GetDatum(0));
+	set(row, SOURCE_MESSAGE_KEY, new_message_key());
 	return row;
 }
 

@@ -20,6 +20,7 @@
 #include "utils/lsyscache.h"
 #include "utils/snapmgr.h"
 #include "utils/syscache.h"
+#include "utils/uuid.h"
 
 #include "catalog/internal.h"
 
@@ -111,6 +112,8 @@ source_from_row(const CatalogRow *row)
 	source->accept_rls = DatumGetBool(v[SOURCE_ACCEPT_RLS]);
 	source->paused = DatumGetBool(v[SOURCE_PAUSED_FLAG]);
 	source->resyncs = DatumGetInt32(v[SOURCE_RESYNCS]);
+	memcpy(source->message_key, DatumGetUUIDP(v[SOURCE_MESSAGE_KEY])->data,
+		   sizeof(source->message_key));
 	return source;
 }
 

@@ -318,6 +318,8 @@ apply_record(Stream *s, SpoolRecord *record, XLogRecPtr commit_end)
 		case RECORD_ATTACH:
 			backfill_partition(s, record->relid);
 			break;
+		case RECORD_REWRITE:
+			break;
 		default:
 			elog(ERROR, "unexpected record kind %d", record->kind);
 	}

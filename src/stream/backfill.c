@@ -32,10 +32,12 @@
 #include <math.h>
 
 #include "access/relation.h"
+#include "access/sysattr.h"
 #include "access/table.h"
 #include "access/tableam.h"
 #include "access/xact.h"
 #include "access/xlogutils.h"
+#include "catalog/partition.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_inherits.h"
 #include "executor/spi.h"
@@ -45,6 +47,7 @@
 #include "replication/slot.h"
 #include "replication/snapbuild.h"
 #include "storage/buffile.h"
+#include "storage/lmgr.h"
 #include "storage/procarray.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
@@ -649,12 +652,26 @@ backfill_resync(Stream *s)
 
 /* ---------------------------------------------------------------- partitions */
 
+/* The row counts from now on, so its transaction is one that is applied. */
+static void
+add_applied(Stream *s, TupleTableSlot *slot)
+{
+	bool		isnull;
+	TransactionId xmin = DatumGetTransactionId(slot_getsysattr(slot, MinTransactionIdAttributeNumber,
+															   &isnull));
+	uint64		fxid = xidset_full_xid(xmin);
+
+	if (TransactionIdIsNormal(xmin) && !xidset_contains(s->applied, fxid))
+		xidset_add(s->applied, fxid, fxid + 1);
+}
+
 static void
 apply_partition_row(Stream *s, EventMap *map, TupleTableSlot *slot, TimestampTz now)
 {
 	Event		event;
 	RejectReason reason;
 
+	add_applied(s, slot);
 	slot_getsomeattrs(slot, event_map_natts(map));
 	reason = event_clean(map, slot->tts_values, slot->tts_isnull, false, now, &event);
 	s->events++;
@@ -684,9 +701,17 @@ backfill_partition(Stream *s, Oid relid)
 {
 	ListCell   *lc;
 	TimestampTz now = GetCurrentTimestamp();
+	bool		detached;
 
+	LockRelationOid(relid, AccessShareLock);
 	if (!SearchSysCacheExists1(RELOID, ObjectIdGetDatum(relid)))
 		return;					/* dropped since */
+	/* what was detached since counts as long as it can be read */
+	detached = !get_rel_relispartition(relid) ||
+		!list_member_oid(get_partition_ancestors(relid), s->source->events);
+	if (detached && get_rel_relkind(relid) != RELKIND_RELATION &&
+		get_rel_relkind(relid) != RELKIND_PARTITIONED_TABLE)
+		return;
 	foreach(lc, leaves_of(relid))
 	{
 		Oid			leaf = lfirst_oid(lc);
@@ -700,6 +725,12 @@ backfill_partition(Stream *s, Oid relid)
 
 		/* no writer is at work in it while we hold this lock */
 		rel = table_open(leaf, ShareLock);
+		map = event_map_create(s->source, RelationGetDescr(rel), s->context, detached);
+		if (map == NULL)
+		{
+			table_close(rel, ShareLock);
+			continue;
+		}
 		PushActiveSnapshot(GetLatestSnapshot());
 		old = MemoryContextSwitchTo(s->context);
 		partition = palloc(sizeof(AttachedPartition));
@@ -708,7 +739,6 @@ backfill_partition(Stream *s, Oid relid)
 		s->attached = lappend(s->attached, partition);
 		MemoryContextSwitchTo(old);
 
-		map = event_map_create(s->source, RelationGetDescr(rel), s->context, false);
 		slot = table_slot_create(rel, NULL);
 		scan = table_beginscan(rel, GetActiveSnapshot(), 0, NULL);
 		while (table_scan_getnextslot(scan, ForwardScanDirection, slot))

@@ -11,6 +11,10 @@
  * of the ATTACH among the changes.  Which sources are concerned is read from
  * the catalogue, since shared memory may not know them yet after a start.
  *
+ * ALTER TABLE may write all rows of events anew, which then carry its
+ * transaction although nothing in them has changed.  A message makes the worker
+ * take that transaction for one of the source's.
+ *
  * DROP EXTENSION, DROP SCHEMA and the like may take a source away without
  * drop_source(): the scout looks after the commit.
  *
@@ -113,8 +117,39 @@ announce_attached(Oid relid)
 		RecsysSource *source = lfirst(lc);
 
 		if (list_member_oid(ancestors, source->events))
-			message_send(source->id, MESSAGE_ATTACH, &relid, sizeof(relid), true);
+			message_send(source, MESSAGE_ATTACH, &relid, sizeof(relid), true);
 	}
+}
+
+/* Messages to the sources whose events relid may hold, or some of them. */
+static void
+announce_rewritten(Oid relid)
+{
+	List	   *ancestors = get_rel_relispartition(relid) ? get_partition_ancestors(relid) : NIL;
+	ListCell   *lc;
+
+	foreach(lc, catalog_sources())
+	{
+		RecsysSource *source = lfirst(lc);
+
+		if (source->events == relid || list_member_oid(ancestors, source->events) ||
+			(get_rel_relispartition(source->events) &&
+			 list_member_oid(get_partition_ancestors(source->events), relid)))
+			message_send(source, MESSAGE_REWRITE, NULL, 0, true);
+	}
+}
+
+static void
+after_alter_table(AlterTableStmt *stmt)
+{
+	Oid			relid = RangeVarGetRelid(stmt->relation, NoLock, true);
+
+	if (stmt->objtype != OBJECT_TABLE || !OidIsValid(relid) || !catalog_extension_exists())
+		return;
+	CommandCounterIncrement();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	announce_rewritten(relid);
+	PopActiveSnapshot();
 }
 
 static void
@@ -123,6 +158,7 @@ run_alter_table(UtilityCall *c, AlterTableStmt *stmt)
 	ListCell   *lc;
 
 	run(c);
+	after_alter_table(stmt);
 	foreach(lc, stmt->cmds)
 	{
 		AlterTableCmd *cmd = lfirst_node(AlterTableCmd, lc);

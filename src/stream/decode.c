@@ -196,6 +196,7 @@ decode_streamed(Stream *s, TransactionId xid)
 		txn->spool = spool_create(s->decoder_context, s->owner);
 		txn->naborted = txn->maxaborted = 0;
 		txn->aborted = NULL;
+		txn->touched = false;
 	}
 	return txn;
 }

@@ -10,10 +10,14 @@
  *
  * Other databases' workers read the same WAL, hence the database in the header
  * and not only the source.
+ *
+ * Any role may write messages with any prefix by pg_logical_emit_message(), so
+ * ours carry a secret of the source, which stands in recsys.source.
  */
 #include "postgres.h"
 
 #include "access/xact.h"
+#include "catalog/catalog.h"
 #include "compat.h"
 #include "miscadmin.h"
 #include "replication/message.h"
@@ -22,7 +26,7 @@
 
 /* Returns the end of the message in the WAL; nothing is flushed. */
 XLogRecPtr
-message_send(int32 source_id, MessageKind kind, const void *data, Size len,
+message_send(const RecsysSource *source, MessageKind kind, const void *data, Size len,
 			 bool transactional)
 {
 	MessageHeader header;
@@ -32,8 +36,9 @@ message_send(int32 source_id, MessageKind kind, const void *data, Size len,
 
 	memset(&header, 0, sizeof(header));
 	header.dboid = MyDatabaseId;
-	header.source_id = source_id;
+	header.source_id = source->id;
 	header.kind = kind;
+	memcpy(header.key, source->message_key, sizeof(header.key));
 	/* decoding tells only the top-level transaction */
 	if (transactional)
 		header.xid = GetCurrentTransactionId();
@@ -46,7 +51,7 @@ message_send(int32 source_id, MessageKind kind, const void *data, Size len,
 							 sizeof(header) + len, transactional);
 	pfree(payload);
 
-	s = transactional ? shared_find(MyDatabaseId, source_id) : NULL;
+	s = transactional ? shared_find(MyDatabaseId, source->id) : NULL;
 	if (s != NULL)
 		wake_touch_entry(s);
 	return lsn;

@@ -202,7 +202,10 @@ static Spool *
 target_spool(Stream *s, ReorderBufferTXN *txn)
 {
 	if (s->current)
+	{
+		s->current->touched = true;
 		return s->current->spool;
+	}
 	if (!s->begun)
 	{
 		SpoolRecord *begin = spool_append(s->queue, RECORD_BEGIN, 0);
@@ -437,7 +440,8 @@ on_message(LogicalDecodingContext *ctx, ReorderBufferTXN *txn, XLogRecPtr lsn,
 		strcmp(prefix, RECSYS_MESSAGE_PREFIX) != 0)
 		return;
 	memcpy(&header, message, sizeof(header));
-	if (header.dboid != MyDatabaseId || header.source_id != s->source->id)
+	if (header.dboid != MyDatabaseId || header.source_id != s->source->id ||
+		memcmp(header.key, s->source->message_key, sizeof(header.key)) != 0)
 		return;
 
 	message += sizeof(header);
@@ -456,6 +460,9 @@ on_message(LogicalDecodingContext *ctx, ReorderBufferTXN *txn, XLogRecPtr lsn,
 			record = spool_append(target_spool(s, txn), RECORD_ATTACH, 0);
 			if (extra == sizeof(Oid))
 				memcpy(&record->relid, message, sizeof(Oid));
+			break;
+		case MESSAGE_REWRITE:
+			record = spool_append(target_spool(s, txn), RECORD_REWRITE, 0);
 			break;
 		default:
 			return;				/* wait_for's messages only have to be passed */
@@ -565,7 +572,8 @@ on_stream_commit(LogicalDecodingContext *ctx, ReorderBufferTXN *txn, XLogRecPtr 
 	(void) commit_lsn;
 	s->current = NULL;
 	s->begun = false;
-	if (streamed->spool->nrecords == 0)
+	/* rows that got a new xmin count, even if no column of ours changed */
+	if (!streamed->touched)
 	{
 		decode_drop_streamed(s, streamed);
 		return;

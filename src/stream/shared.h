@@ -155,7 +155,8 @@ typedef enum MessageKind
 	MESSAGE_WAIT = 'w',			/* wait_for, non-transactional, no data */
 	MESSAGE_FORGET_USER = 'u',	/* data: text of the key */
 	MESSAGE_FORGET_ITEM = 'i',
-	MESSAGE_ATTACH = 'a'		/* data: Oid of the attached leaf or subtree */
+	MESSAGE_ATTACH = 'a',		/* data: Oid of the attached leaf or subtree */
+	MESSAGE_REWRITE = 'r'		/* rows have got the transaction's xmin; no data */
 } MessageKind;
 
 typedef struct MessageHeader
@@ -165,10 +166,12 @@ typedef struct MessageHeader
 	uint32		kind;			/* MessageKind */
 	TransactionId xid;			/* the (sub)transaction that sent it, if it is
 								 * transactional */
+	uint8		key[16];		/* message_key of the source */
 } MessageHeader;
 
 #define RECSYS_MESSAGE_PREFIX "recsys"
-extern XLogRecPtr message_send(int32 source_id, MessageKind kind,
+struct RecsysSource;
+extern XLogRecPtr message_send(const struct RecsysSource *source, MessageKind kind,
 							   const void *data, Size len, bool transactional);
 
 #endif							/* RECSYS_SHARED_H */

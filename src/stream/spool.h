@@ -26,6 +26,7 @@ typedef enum RecordKind
 	RECORD_FORGET_USER,			/* bytes: text of the key */
 	RECORD_FORGET_ITEM,
 	RECORD_ATTACH,				/* relid: what was attached */
+	RECORD_REWRITE,				/* nothing but the transaction's ids count */
 	RECORD_COMMIT,				/* lsn: end of the commit record; bytes: xids */
 	RECORD_STREAMED				/* spool: a transaction's own spool; applied
 								 * in place, between its BEGIN and COMMIT */

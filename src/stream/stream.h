@@ -32,6 +32,7 @@ typedef struct StreamedTransaction
 	int			naborted;		/* subtransactions rolled back */
 	int			maxaborted;
 	TransactionId *aborted;		/* sorted when the transaction commits */
+	bool		touched;		/* rows of the source, changed or not */
 } StreamedTransaction;
 
 /* A model as the worker runs it. */

@@ -294,9 +294,9 @@ mark_dirty(SourceShared *s)
 
 /* The end of "everything before", flushed. */
 static XLogRecPtr
-write_mark(int32 source_id)
+write_mark(const RecsysSource *source)
 {
-	XLogRecPtr	lsn = message_send(source_id, MESSAGE_WAIT, NULL, 0, false);
+	XLogRecPtr	lsn = message_send(source, MESSAGE_WAIT, NULL, 0, false);
 
 	XLogFlush(lsn);
 	return lsn;
@@ -416,12 +416,12 @@ recsys_wait_for(PG_FUNCTION_ARGS)
 	if (shared_scouts_pending())
 		mark_dirty(w.entry);
 	if (PG_ARGISNULL(1))
-		w.target = write_mark(w.source->id);
+		w.target = write_mark(w.source);
 	else
 	{
 		w.target = PG_GETARG_LSN(1);
 		if (w.target > GetFlushRecPtr(NULL))
-			(void) write_mark(w.source->id);
+			(void) write_mark(w.source);
 	}
 	PG_RETURN_BOOL(wait_until_reached(&w, deadline));
 }

@@ -1,0 +1,67 @@
+-- Rows that get a new xmin without being new events count once.
+SET client_min_messages = warning;
+CREATE TABLE ex_events (id int, u int, i int, note int) PARTITION BY RANGE (id);
+CREATE TABLE ex_one PARTITION OF ex_events FOR VALUES FROM (0) TO (1000);
+CREATE INDEX ON ex_events (u);
+ALTER TABLE ex_one REPLICA IDENTITY FULL;
+INSERT INTO ex_events SELECT g, g % 10, g % 7 FROM generate_series(0, 699) g;
+SELECT recsys.create_source('ex', 'ex_events', 'u', 'i');
+SELECT recsys.create_model('ex', 'knn', 'item_knn');
+SELECT recsys.wait_for('ex');
+CREATE VIEW ex_weight AS SELECT round(sum(contribution)::numeric, 3) FROM ex.explain(1, 3, 100);
+SELECT * FROM ex_weight;
+-- rewritten
+ALTER TABLE ex_events ALTER note TYPE bigint;
+SELECT recsys.wait_for('ex');
+SELECT * FROM ex_weight;
+BEGIN;
+SAVEPOINT a;
+ALTER TABLE ex_events ADD extra float8 DEFAULT random();
+ROLLBACK TO a;
+SAVEPOINT b;
+ALTER TABLE ex_events ADD extra float8 DEFAULT random();
+COMMIT;
+SELECT recsys.wait_for('ex');
+SELECT * FROM ex_weight;
+VACUUM FULL ex_one;
+SELECT recsys.wait_for('ex');
+SELECT * FROM ex_weight;
+-- updated in columns that are not mapped, by a small and by a large transaction
+UPDATE ex_events SET note = 1;
+SELECT recsys.wait_for('ex');
+SELECT * FROM ex_weight;
+ALTER SYSTEM SET logical_decoding_work_mem = '64kB';
+SELECT pg_reload_conf();
+SELECT recsys.pause('ex');
+SELECT recsys.resume('ex');
+SELECT recsys.wait_for('ex');
+BEGIN;
+UPDATE ex_events SET note = 2;
+UPDATE ex_events SET note = 3;
+UPDATE ex_events SET note = 4;
+COMMIT;
+SELECT recsys.wait_for('ex');
+SELECT * FROM ex_weight;
+ALTER SYSTEM RESET logical_decoding_work_mem;
+SELECT pg_reload_conf();
+-- attached
+CREATE TABLE ex_two (LIKE ex_events INCLUDING ALL);
+ALTER TABLE ex_two REPLICA IDENTITY FULL;
+INSERT INTO ex_two SELECT g, g % 10, g % 7 FROM generate_series(1050, 1749) g;
+ALTER TABLE ex_events ATTACH PARTITION ex_two FOR VALUES FROM (1000) TO (2000);
+SELECT recsys.wait_for('ex');
+SELECT * FROM ex_weight;
+SELECT sum(weight) = 1400 FROM ex.interactions;
+-- attached and gone or changed before the worker comes to it
+SELECT recsys.pause('ex');
+CREATE TABLE ex_three (LIKE ex_events INCLUDING ALL);
+INSERT INTO ex_three SELECT g, g % 10, g % 7 FROM generate_series(2100, 2199) g;
+ALTER TABLE ex_events ATTACH PARTITION ex_three FOR VALUES FROM (2000) TO (3000);
+ALTER TABLE ex_events DETACH PARTITION ex_three;
+ALTER TABLE ex_three DROP COLUMN u;
+SELECT recsys.resume('ex');
+SELECT recsys.wait_for('ex');
+SELECT sum(weight) = 1400 FROM ex.interactions;
+SELECT recsys.drop_source('ex');
+DROP VIEW IF EXISTS ex_weight;
+DROP TABLE ex_events, ex_three;
