@@ -12,13 +12,13 @@
  *	  region	2 MB of a chunk, 2 MB aligned (one huge page), 32 pages of 64 kB
  *	  slab		1, 4 or 32 pages of a region, aligned to their size, cut into
  *				blocks of one class; its header takes the first 64 bytes
- *	  block		classes are (4 + q) << e bytes, q = 0..3, so that at most a fifth
- *				is lost; large ones a little less, so that as many as meant
- *				fit beside the header
+ *	  block		classes are 64, 128, 192, then (4 + q) << e bytes, q = 0..3, so
+ *				that at most a fifth is lost; large ones a little less, so that
+ *				as many as meant fit beside the header
  *
  * A block's slab is found by masking its address, since its size tells how
  * large the slab is.  Blocks above MAX_BLOCK come from the Allocator
- * directly.
+ * directly.  All are aligned to a cache line.
  */
 #include "numeric/arena.h"
 
@@ -33,7 +33,7 @@
 #define CHUNK_PART		4		/* a chunk is about this part of what there is */
 #define HEADER_BYTES	64
 #define MIN_BLOCK		((size_t) 64)
-#define CLASSES			49		/* 64 B, 80 B, ... 256 kB - 512 B */
+#define CLASSES			44		/* 64 B ... 256 kB - 512 B */
 #define MAX_BLOCK		(((size_t) 256 << 10) - 512)
 
 typedef struct FreeBlock
@@ -57,7 +57,8 @@ typedef struct Large
 {
 	struct Large *next,
 			   *prev;
-	size_t		size;			/* with this header */
+	void	   *taken;			/* what the Allocator gave, and its size */
+	size_t		size;
 } Large;
 
 typedef struct Region
@@ -87,9 +88,13 @@ struct Arena
 static inline size_t
 class_bytes(int class)
 {
-	size_t		size = (size_t) (4 + (class & 3)) << ((class >> 2) + 4);
+	size_t		size;
 
-	return size < 8192 ? size : size - ((size / 512 + 15) & ~(size_t) 15);
+	if (class < 3)
+		return MIN_BLOCK * (size_t) (class + 1);
+	class -= 3;
+	size = (size_t) (4 + (class & 3)) << ((class >> 2) + 6);
+	return size < 32768 ? size : size - ((size / 512 + 63) & ~(size_t) 63);
 }
 
 static inline int
@@ -98,10 +103,10 @@ size_class(size_t size)
 	int			class,
 				e;
 
-	if (size <= MIN_BLOCK)
-		return 0;
+	if (size <= 256)
+		return size <= MIN_BLOCK ? 0 : (int) ((size - 1) / MIN_BLOCK);
 	e = 61 - __builtin_clzll((unsigned long long) (size - 1));
-	class = (e - 4) * 4 + (int) ((size - 1) >> e) - 4 + 1;
+	class = 3 + (e - 6) * 4 + (int) ((size - 1) >> e) - 4 + 1;
 	return class + (class_bytes(class) < size);
 }
 
@@ -320,14 +325,17 @@ static void *
 alloc_large(Arena *arena, size_t size)
 {
 	Large	   *block;
+	void	   *taken;
 
 	size = arena_round(size);
-	if (size > SIZE_MAX - HEADER_BYTES)
+	if (size > SIZE_MAX - 2 * HEADER_BYTES)
 		return NULL;
-	size += HEADER_BYTES;
-	block = take(arena, size);
-	if (!block)
+	size += 2 * HEADER_BYTES;
+	taken = take(arena, size);
+	if (!taken)
 		return NULL;
+	block = (Large *) (((uintptr_t) taken + HEADER_BYTES - 1) & ~(uintptr_t) (HEADER_BYTES - 1));
+	block->taken = taken;
 	block->size = size;
 	block->prev = NULL;
 	block->next = arena->large;
@@ -346,7 +354,7 @@ free_large(Arena *arena, Large *block)
 		arena->large = block->next;
 	if (block->next)
 		block->next->prev = block->prev;
-	give_back(arena, block, block->size);
+	give_back(arena, block->taken, block->size);
 }
 
 void *

@@ -16,7 +16,7 @@ extern void arena_destroy(Arena *arena);
 
 /* The size that a request of "size" bytes really gets. */
 extern size_t arena_round(size_t size);
-/* Aligned to 16 bytes; NULL when the limit is reached or memory is out. */
+/* Aligned to 64 bytes, a cache line; NULL when the limit is reached or memory is out. */
 extern void *arena_alloc(Arena *arena, size_t size);
 /* size: as asked for, or rounded */
 extern void arena_free(Arena *arena, void *block, size_t size);

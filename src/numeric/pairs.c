@@ -1,17 +1,12 @@
 /*
  * pairs.c
- *	  Storage of the symmetric matrix of dot products: see pairs.h.
+ *	  The matrix of dot products: see pairs.h, and pairs_rows.h for its form.
  *
- * Row i is one block of the arena, in the smaller of two forms:
- *
- *	  sparse	open addressing with linear probing, slots {item, dot}; item 0 is
- *				an empty slot
- *	  dense		float[size], indexed by item
- *
- * with the counts, if kept, as a parallel int32 array behind.  A row changes
- * form when it grows (reshape).  The work of pairs_add() is one cache miss in
- * the item's own row and one in each partner's row, so it asks for the cells
- * of the next group of partners before it works on a group.
+ * Speed.  A change of a rating costs one cache miss in the item's row and one
+ * in each partner's row, and those misses are all that counts.  So
+ * pairs_add() only asks for the cells of its pairs, and works off the call
+ * before it, whose cells have arrived by now: there is one call "waiting" at
+ * any time, which every function that reads settles first.
  *
  * Precision.  A dot of a popular pair is the sum of millions of terms, and a
  * float that rounds to nearest swallows every term below half a unit of its
@@ -37,306 +32,38 @@
 
 #include <math.h>
 
-#include "numeric/arena.h"
+#include "numeric/pairs_rows.h"
 
-#define ROW_DENSE		UINT32_C(0x80000000)
-#define ROW_HAS_DEAD	UINT32_C(0x40000000)
-#define ROW_USED		UINT32_C(0x3fffffff)
-
-/* partners whose cells are fetched ahead: two lines each stay within the
- * first-level cache, and are more than the fill buffers can take at once */
-#define GROUP			32
-
-typedef struct Slot
+/* A call of pairs_add() that is still to be worked off. */
+typedef struct Waiting
 {
-	uint32_t	item;
-	float		dot;
-} Slot;
-
-typedef struct Row
-{
-	void	   *cells;			/* NULL: empty */
-	uint32_t	size;			/* slots or columns */
-	uint32_t	used;			/* occupied slots (sparse) and ROW_ flags */
-} Row;
+	int32_t		item;
+	int			n;
+	int			max;
+	int			dcount;
+	uint32_t	max_partner;	/* or the item, if that is larger */
+	/* by partner, [max] */
+	double	   *terms;			/* what its dot changes by */
+	int32_t    *partners;
+	/* room to work it off */
+	uint32_t   *cells;			/* its cell in the item's row */
+	float	   *dots;			/* the new dot */
+	int32_t    *counts;
+	int		   *order;
+} Waiting;
 
 struct PairStore
 {
-	Arena	   *arena;
-	Row		   *rows;			/* [maxitems] */
-	uint32_t	maxitems;
-	uint32_t	nitems;			/* largest item number seen, plus 1 */
-	bool		with_counts;
+	Rows		r;
+	Waiting		waiting;
 	bool		rounded;		/* some sum was not exact */
+	bool		failed;
 	uint64_t	coin;			/* state of the random numbers */
 	void	   *scratch;		/* a sparse row, unpacked */
 	size_t		scratch_bytes;
 };
 
-/* ------------------------------------------------------------------- rows */
-
-static inline size_t
-slot_bytes(const PairStore *ps)
-{
-	return sizeof(Slot) + (ps->with_counts ? sizeof(int32_t) : 0);
-}
-
-static inline size_t
-column_bytes(const PairStore *ps)
-{
-	return sizeof(float) + (ps->with_counts ? sizeof(int32_t) : 0);
-}
-
-static inline bool
-is_dense(const Row *row)
-{
-	return (row->used & ROW_DENSE) != 0;
-}
-
-static inline size_t
-row_bytes(const PairStore *ps, const Row *row)
-{
-	return row->size * (is_dense(row) ? column_bytes(ps) : slot_bytes(ps));
-}
-
-static inline int32_t *
-row_counts(const Row *row)
-{
-	return is_dense(row) ? (int32_t *) ((float *) row->cells + row->size)
-		: (int32_t *) ((Slot *) row->cells + row->size);
-}
-
-static inline uint32_t
-home(uint32_t item, uint32_t size)
-{
-	return (uint32_t) ((uint64_t) (item * UINT32_C(0x9E3779B1)) * size >> 32);
-}
-
-static inline bool
-is_set(float dot)
-{
-	uint32_t	bits;
-
-	memcpy(&bits, &dot, sizeof(bits));
-	return bits != 0;
-}
-
-static void
-free_row(PairStore *ps, Row *row)
-{
-	if (row->cells)
-		arena_free(ps->arena, row->cells, row_bytes(ps, row));
-	memset(row, 0, sizeof(Row));
-}
-
-/* Gives an empty row the form that is smaller for n items, the largest of
- * them max_item. */
-static bool
-shape_row(PairStore *ps, Row *row, uint32_t n, uint32_t max_item)
-{
-	size_t		columns = (max_item >= ps->nitems ? max_item + 1 : ps->nitems);
-	size_t		dense = arena_round(size_mul(columns, column_bytes(ps)));
-	size_t		sparse = arena_round(size_mul(n, slot_bytes(ps)));
-	size_t		bytes;
-
-	row->used = dense <= sparse ? ROW_DENSE : 0;
-	bytes = dense <= sparse ? dense : sparse;
-	row->size = (uint32_t) (bytes / (dense <= sparse ? column_bytes(ps) : slot_bytes(ps)));
-	row->cells = arena_alloc(ps->arena, row_bytes(ps, row));
-	if (!row->cells)
-	{
-		memset(row, 0, sizeof(Row));
-		return false;
-	}
-	memset(row->cells, 0, row_bytes(ps, row));
-	return true;
-}
-
-/* Slots that leave room to grow, for a row of n items. */
-static inline uint32_t
-roomy(uint32_t n)
-{
-	return n + n / 4 * 3 + 4;
-}
-
-/* Slots of a row of n items that may well stay as it is. */
-static inline uint32_t
-snug(uint32_t n)
-{
-	return n + n / 4 + 2;
-}
-
-static inline bool
-is_full(const Row *row)
-{
-	uint32_t	used = row->used & ROW_USED;
-
-	return used + 1 >= row->size - row->size / 8;
-}
-
-/* The slot of an item in a sparse row with free slots: its own or the empty
- * one where it belongs. */
-static inline Slot *
-find_slot(const Row *row, uint32_t item)
-{
-	Slot	   *slots = row->cells;
-	uint32_t	s = home(item, row->size);
-
-	while (slots[s].item != item && slots[s].item != 0)
-		if (++s == row->size)
-			s = 0;
-	return &slots[s];
-}
-
-/* Puts a cell that is not there yet into a row with room for it. */
-static inline void
-put_cell(const PairStore *ps, Row *row, uint32_t item, float dot, int32_t count)
-{
-	uint32_t	at = item;
-
-	if (is_dense(row))
-		((float *) row->cells)[item] = dot;
-	else
-	{
-		Slot	   *slot = find_slot(row, item);
-
-		slot->item = item;
-		slot->dot = dot;
-		row->used++;
-		at = (uint32_t) (slot - (Slot *) row->cells);
-	}
-	if (ps->with_counts)
-		row_counts(row)[at] = count;
-}
-
-/* Makes room for one more item in a row, dropping what is buried. */
-static bool
-reshape(PairStore *ps, Row *row, uint32_t item)
-{
-	Row			old = *row;
-	bool		dense = is_dense(&old);
-	const float *dots = old.cells;
-	const Slot *slots = old.cells;
-	uint32_t	n = 1,
-				max = item;
-
-	for (uint32_t c = 0; c < old.size; c++)
-	{
-		if (!is_set(dense ? dots[c] : slots[c].dot))
-			continue;
-		n++;
-		if ((dense ? c : slots[c].item) > max)
-			max = dense ? c : slots[c].item;
-	}
-	if (!shape_row(ps, row, roomy(n), max))
-	{
-		*row = old;
-		return false;
-	}
-	row->used |= old.used & ROW_HAS_DEAD;
-	for (uint32_t c = 0; c < old.size; c++)
-	{
-		float		dot = dense ? dots[c] : slots[c].dot;
-
-		if (is_set(dot))
-			put_cell(ps, row, dense ? c : slots[c].item, dot,
-					 ps->with_counts ? row_counts(&old)[c] : 0);
-	}
-	if (old.cells)
-		arena_free(ps->arena, old.cells, row_bytes(ps, &old));
-	return true;
-}
-
-/* Index of the cell of an item in a row, or -1 if it has none. */
-static inline int64_t
-find_cell(const Row *row, uint32_t item)
-{
-	const Slot *slot;
-
-	if (is_dense(row))
-		return item < row->size ? (int64_t) item : -1;
-	if (row->size == 0)
-		return -1;
-	slot = find_slot(row, item);
-	return slot->item == item ? slot - (const Slot *) row->cells : -1;
-}
-
-static inline float *
-cell_dot(const Row *row, int64_t cell)
-{
-	return is_dense(row) ? (float *) row->cells + cell
-		: &((Slot *) row->cells)[cell].dot;
-}
-
-/* Same, but makes the cell; -1 when the limit is reached. */
-static inline int64_t
-make_cell(PairStore *ps, Row *row, uint32_t item)
-{
-	for (;;)
-	{
-		if (is_dense(row))
-		{
-			if (item < row->size)
-				return item;
-		}
-		else if (row->size > 0)
-		{
-			Slot	   *slot = find_slot(row, item);
-
-			if (slot->item != item)
-			{
-				if (is_full(row))
-					goto grow;
-				slot->item = item;
-				row->used++;
-			}
-			return slot - (Slot *) row->cells;
-		}
-grow:
-		if (!reshape(ps, row, item))
-			return -1;
-	}
-}
-
-/* Makes headers for item numbers up to max_item. */
-static bool
-reach(PairStore *ps, uint32_t max_item)
-{
-	size_t		n = ps->maxitems ? ps->maxitems : 256;
-	Row		   *rows;
-
-	if (max_item >= ps->maxitems)
-	{
-		while (n <= max_item)
-			n += n / 2;
-		n = arena_round(size_mul(n, sizeof(Row))) / sizeof(Row);
-		rows = arena_alloc(ps->arena, size_mul(n, sizeof(Row)));
-		if (!rows)
-			return false;
-		memset(rows, 0, n * sizeof(Row));
-		if (ps->rows)
-		{
-			memcpy(rows, ps->rows, ps->maxitems * sizeof(Row));
-			arena_free(ps->arena, ps->rows, ps->maxitems * sizeof(Row));
-		}
-		ps->rows = rows;
-		ps->maxitems = (uint32_t) n;
-	}
-	if (max_item >= ps->nitems)
-		ps->nitems = max_item + 1;
-	return true;
-}
-
 /* ---------------------------------------------------------------- updates */
-
-static inline void
-prefetch_cell(const Row *row, uint32_t item)
-{
-	const char *cells = row->cells;
-
-	__builtin_prefetch(is_dense(row) ? cells + (size_t) item * sizeof(float)
-					   : cells + (size_t) home(item, row->size) * sizeof(Slot), 1);
-}
 
 /* The float that stands for "sum", which came out of "before". */
 static inline float
@@ -346,13 +73,13 @@ settle_sum(PairStore *ps, double sum, float before)
 	uint64_t	bits;
 	float		dot;
 
-	ps->coin = ps->coin * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
 	memcpy(&bits, &sum, sizeof(bits));
 	if (bits & tail)
 	{
 		ps->rounded = true;
 		if (fabs(sum) <= 0x1p-19 * fabs((double) before))
 			return -0.0f;
+		ps->coin = ps->coin * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
 		bits = (bits + (ps->coin >> 35)) & ~tail;
 		memcpy(&sum, &bits, sizeof(sum));
 	}
@@ -360,74 +87,240 @@ settle_sum(PairStore *ps, double sum, float before)
 	return dot == 0 ? -0.0f : dot;
 }
 
-/* dot(i,j) += term on both sides */
-static inline bool
-add_pair(PairStore *ps, uint32_t i, uint32_t j, double term, int dcount,
-		 bool with_counts)
-{
-	Row		   *mine = &ps->rows[i],
-			   *theirs = &ps->rows[j];
-	int64_t		a,
-				b;
-	int32_t		count = 0;
-	float		dot;
+/*
+ * The inner loops come in variants that differ in constants, which the
+ * compiler is to fold.  A second reason to insist on inlining: GCC takes a
+ * function that does nothing but prefetch for one without effect, and drops
+ * its calls.
+ */
+#define INLINE	static inline __attribute__((always_inline))
 
-	if ((a = make_cell(ps, mine, j)) < 0 || (b = make_cell(ps, theirs, i)) < 0)
-		return false;
-	dot = *cell_dot(mine, a);
-	dot = settle_sum(ps, dot + term, dot);
-	if (with_counts)
+/* Asks for the cells of all pairs, in both directions. */
+INLINE void
+prefetch_pairs(const Rows *r, uint32_t i, const int32_t *js, int n,
+			   bool own_dense, bool with_counts)
+{
+	const Row  *own = &r->rows[i];
+	uint32_t	hash = item_hash(i);
+
+	for (int x = 0; x < n; x++)
 	{
-		count = row_counts(mine)[a] += dcount;
-		row_counts(theirs)[b] = count;
-		if (count == 0)
-			dot = -0.0f;
+		const Row  *row = &r->rows[js[x]];
+		/* no branch on the form, which would be a coin toss */
+		size_t		dense = (size_t) 0 - row_is_dense(row);
+		size_t		line = hash_line(hash, row->size);
+
+		__builtin_prefetch((const char *) row->cells +
+						   ((i * sizeof(float) & dense) | (line * CACHE_LINE & ~dense)), 1);
+		if (with_counts)
+			__builtin_prefetch(row_counts(row) + ((i & dense) | (line * LINE_SLOTS & ~dense)), 1);
+		line = own_dense ? 0 : home_line((uint32_t) js[x], own->size);
+		__builtin_prefetch((const char *) own->cells +
+						   (own_dense ? (size_t) js[x] * sizeof(float) : line * CACHE_LINE), 1);
+		if (with_counts)
+			__builtin_prefetch(row_counts(own) + (own_dense ? (size_t) js[x] : line * LINE_SLOTS), 1);
 	}
-	if (dot == 0)
+}
+
+/* Finds or makes the cells of the waiting partners in the item's own row. */
+static bool
+own_cells(PairStore *ps, Waiting *w, int n)
+{
+	Row		   *row = &ps->r.rows[w->item];
+
+	for (int x = 0; x < n; x++)
 	{
-		mine->used |= ROW_HAS_DEAD;
-		theirs->used |= ROW_HAS_DEAD;
+		const void *before = row->cells;
+		int64_t		cell = make_cell(&ps->r, row, (uint32_t) w->partners[x]);
+
+		if (cell < 0)
+			return false;
+		w->cells[x] = (uint32_t) cell;
+		if (row->cells != before && x > 0)
+			x = -1;				/* the row moved: cells so far are void */
 	}
-	*cell_dot(mine, a) = dot;
-	*cell_dot(theirs, b) = dot;
 	return true;
 }
 
-static inline void
-prefetch_group(const PairStore *ps, uint32_t i, const int32_t *js, int n)
+/* Adds the terms to the item's own row, and leaves the new dots (and counts)
+ * in w->dots.  Returns whether some are dead. */
+INLINE bool
+add_terms(PairStore *ps, Waiting *w, int n, const Row *row, bool dense,
+		  bool with_counts)
 {
+	const uint32_t *cells = dense ? (const uint32_t *) w->partners : w->cells;
+	bool		dead = false;
+
 	for (int x = 0; x < n; x++)
 	{
-		prefetch_cell(&ps->rows[js[x]], i);
-		prefetch_cell(&ps->rows[i], (uint32_t) js[x]);
+		float	   *at = (float *) row->cells + cell_offset(dense, cells[x]);
+		float		dot = settle_sum(ps, *at + w->terms[x], *at);
+
+		if (with_counts)
+		{
+			int32_t    *count = &row_counts(row)[cells[x]];
+
+			w->counts[x] = *count += w->dcount;
+			if (*count == 0)
+				dot = -0.0f;
+		}
+		dead |= dot == 0;
+		*at = w->dots[x] = dot;
 	}
+	return dead;
+}
+
+/* Stores the new dots in the rows of the partners. */
+INLINE bool
+mirror(PairStore *ps, Waiting *w, int n, bool with_counts)
+{
+	uint32_t	i = (uint32_t) w->item;
+	Row		   *rows = ps->r.rows;
+	int			ndense = 0,
+				nother = 0;
+
+	/* the dense ones to the front, the others to the back: a loop for each,
+	 * again to spare the branch */
+	for (int x = 0; x < n; x++)
+	{
+		const Row  *row = &rows[w->partners[x]];
+		int			dense = row_is_dense(row) & (i < row->size);
+
+		w->order[ndense] = x;
+		w->order[n - 1 - nother] = x;
+		ndense += dense;
+		nother += 1 - dense;
+	}
+	for (int o = 0; o < ndense; o++)
+	{
+		int			x = w->order[o];
+		Row		   *row = &rows[w->partners[x]];
+
+		((float *) row->cells)[i] = w->dots[x];
+		if (with_counts)
+			row_counts(row)[i] = w->counts[x];
+	}
+	for (int o = ndense; o < n; o++)
+	{
+		int			x = w->order[o];
+		Row		   *row = &rows[w->partners[x]];
+		int64_t		cell = make_cell(&ps->r, row, i);
+
+		if (cell < 0)
+			return false;
+		*cell_dot(row, (uint32_t) cell) = w->dots[x];
+		if (with_counts)
+			row_counts(row)[cell] = w->counts[x];
+	}
+	return true;
+}
+
+INLINE bool
+work_off(PairStore *ps, Waiting *w, int n, bool with_counts)
+{
+	Row		   *row = &ps->r.rows[w->item];
+	bool		dead;
+
+	if (row_is_dense(row) && w->max_partner < row->size)
+		dead = add_terms(ps, w, n, row, true, with_counts);
+	else
+	{
+		if (!own_cells(ps, w, n))
+			return false;
+		dead = add_terms(ps, w, n, row, row_is_dense(row), with_counts);
+	}
+	if (!mirror(ps, w, n, with_counts))
+		return false;
+	if (dead)
+	{
+		row->used |= ROW_HAS_DEAD;
+		for (int x = 0; x < n; x++)
+			if (w->dots[x] == 0)
+				ps->r.rows[w->partners[x]].used |= ROW_HAS_DEAD;
+	}
+	return true;
+}
+
+/* Works off the waiting call. */
+static bool
+settle_all(PairStore *ps)
+{
+	Waiting    *w = &ps->waiting;
+	int			n = w->n;
+
+	w->n = 0;
+	if (!(ps->r.with_counts ? work_off(ps, w, n, true) : work_off(ps, w, n, false)))
+		ps->failed = true;
+	return !ps->failed;
+}
+
+static inline bool
+settle(const PairStore *ps)
+{
+	/* reading settles: the store changes, but not what it says */
+	return ps->waiting.n == 0 ? !ps->failed : settle_all((PairStore *) ps);
+}
+
+/* Buffers for a call with n partners. */
+static bool
+reserve_waiting(PairStore *ps, int n)
+{
+	const size_t each = sizeof(double) + 5 * sizeof(int32_t);
+	Waiting    *w = &ps->waiting;
+	size_t		max = (size_t) n + (size_t) n / 2 + 64;
+
+	if (n <= w->max)
+		return true;
+	if (!settle(ps))
+		return false;
+	arena_free(ps->r.arena, w->terms, (size_t) w->max * each);
+	w->max = 0;
+	w->terms = arena_alloc(ps->r.arena, size_mul(max, each));
+	if (!w->terms)
+	{
+		ps->failed = true;
+		return false;
+	}
+	w->max = (int) max;
+	w->partners = (int32_t *) (w->terms + max);
+	w->cells = (uint32_t *) (w->partners + max);
+	w->dots = (float *) (w->cells + max);
+	w->counts = (int32_t *) (w->dots + max);
+	w->order = (int *) (w->counts + max);
+	return true;
 }
 
 bool
 pairs_add(PairStore *ps, int32_t i, const int32_t *js, const double *rs, int n,
 		  double delta, int dcount)
 {
+	Waiting    *w = &ps->waiting;
 	int32_t		max = i;
 
 	for (int x = 0; x < n; x++)
 		max = js[x] > max ? js[x] : max;
-	if ((uint32_t) max >= ps->nitems && !reach(ps, (uint32_t) max))
+	if (((uint32_t) max >= ps->r.nitems && !rows_reach(&ps->r, (uint32_t) max)) ||
+		!reserve_waiting(ps, n))
 		return false;
 
 	for (int x = 0; x < n; x++)
-		__builtin_prefetch(&ps->rows[js[x]], 1);
-	prefetch_group(ps, (uint32_t) i, js, n < GROUP ? n : GROUP);
-	for (int g = 0; g < n; g += GROUP)
+		__builtin_prefetch(&ps->r.rows[js[x]], 1);
+	if (ps->r.with_counts)
+		prefetch_pairs(&ps->r, (uint32_t) i, js, n, row_is_dense(&ps->r.rows[i]), true);
+	else if (row_is_dense(&ps->r.rows[i]))
+		prefetch_pairs(&ps->r, (uint32_t) i, js, n, true, false);
+	else
+		prefetch_pairs(&ps->r, (uint32_t) i, js, n, false, false);
+	if (!settle(ps))
+		return false;
+	w->item = i;
+	w->max_partner = (uint32_t) max;
+	w->n = n;
+	w->dcount = dcount;
+	for (int x = 0; x < n; x++)
 	{
-		int			end = n - g < GROUP ? n : g + GROUP;
-
-		prefetch_group(ps, (uint32_t) i, js + end,
-					   n - end < GROUP ? n - end : GROUP);
-		for (int x = g; x < end; x++)
-			if (!(ps->with_counts
-				  ? add_pair(ps, (uint32_t) i, (uint32_t) js[x], delta * rs[x], dcount, true)
-				  : add_pair(ps, (uint32_t) i, (uint32_t) js[x], delta * rs[x], dcount, false)))
-				return false;
+		w->partners[x] = js[x];
+		w->terms[x] = delta * rs[x];
 	}
 	return true;
 }
@@ -438,13 +331,13 @@ pairs_bury(PairStore *ps, int32_t i)
 	Row		   *row;
 	const int32_t *counts;
 
-	if ((uint32_t) i >= ps->nitems)
+	if (!settle(ps) || (uint32_t) i >= ps->r.nitems)
 		return;
-	row = &ps->rows[i];
+	row = &ps->r.rows[i];
 	if (!(row->used & ROW_HAS_DEAD))
 		return;
 	row->used &= ~ROW_HAS_DEAD;
-	counts = ps->with_counts ? row_counts(row) : NULL;
+	counts = ps->r.with_counts ? row_counts(row) : NULL;
 	for (uint32_t c = 0; c < row->size; c++)
 	{
 		float	   *dot = cell_dot(row, c);
@@ -458,9 +351,11 @@ pairs_bury(PairStore *ps, int32_t i)
 void
 pairs_scale(PairStore *ps, double factor)
 {
-	for (uint32_t i = 1; i < ps->nitems; i++)
+	if (!settle(ps))
+		return;
+	for (uint32_t i = 1; i < ps->r.nitems; i++)
 	{
-		Row		   *row = &ps->rows[i];
+		Row		   *row = &ps->r.rows[i];
 
 		for (uint32_t c = 0; c < row->size; c++)
 		{
@@ -471,28 +366,32 @@ pairs_scale(PairStore *ps, double factor)
 	}
 }
 
+/* ------------------------------------------------------------ whole rows */
+
 /* Gives all pairs of an item the dot "value", and no common users. */
 static void
 blank_item(PairStore *ps, uint32_t i, float value)
 {
-	Row		   *row = &ps->rows[i];
+	Row		   *row = &ps->r.rows[i];
 
 	for (uint32_t c = 0; c < row->size; c++)
 	{
-		uint32_t	j = is_dense(row) ? c : ((Slot *) row->cells)[c].item;
+		float	   *dot = cell_dot(row, c);
+		Row		   *theirs;
 		int64_t		cell;
 
-		if (!is_set(*cell_dot(row, c)))
+		if (!is_set(*dot))
 			continue;
-		*cell_dot(row, c) = value;
-		if (ps->with_counts)
+		*dot = value;
+		if (ps->r.with_counts)
 			row_counts(row)[c] = 0;
-		if ((cell = find_cell(&ps->rows[j], i)) < 0)
+		theirs = &ps->r.rows[cell_item(row, c)];
+		if ((cell = find_cell(theirs, i)) < 0)
 			continue;
-		*cell_dot(&ps->rows[j], cell) = value;
-		ps->rows[j].used |= ROW_HAS_DEAD;
-		if (ps->with_counts)
-			row_counts(&ps->rows[j])[cell] = 0;
+		*cell_dot(theirs, (uint32_t) cell) = value;
+		theirs->used |= ROW_HAS_DEAD;
+		if (ps->r.with_counts)
+			row_counts(theirs)[cell] = 0;
 	}
 	row->used |= ROW_HAS_DEAD;
 }
@@ -500,10 +399,10 @@ blank_item(PairStore *ps, uint32_t i, float value)
 void
 pairs_clear_item(PairStore *ps, int32_t i)
 {
-	if ((uint32_t) i >= ps->nitems)
+	if (!settle(ps) || (uint32_t) i >= ps->r.nitems)
 		return;
 	blank_item(ps, (uint32_t) i, 0.0f);
-	free_row(ps, &ps->rows[i]);
+	row_free(&ps->r, &ps->r.rows[i]);
 }
 
 bool
@@ -521,17 +420,17 @@ pairs_set_row(PairStore *ps, int32_t i, const PairRowView *view)
 			n++;
 			max = j > max ? j : max;
 		}
-	if (max >= ps->nitems && !reach(ps, max))
+	if (!settle(ps) || (max >= ps->r.nitems && !rows_reach(&ps->r, max)))
 		return false;
-	row = &ps->rows[i];
-	free_row(ps, row);
+	row = &ps->r.rows[i];
+	row_free(&ps->r, row);
 	if (n == 0)
 		return true;
-	if (!shape_row(ps, row, snug(n), max))
+	if (!row_shape(&ps->r, row, n + n / 4 + 1, max))
 		return false;
 	for (int32_t x = 0; x < view->n; x++)
 		if (is_set(view->dots[x]))
-			put_cell(ps, row, (uint32_t) (view->js ? view->js[x] : x),
+			put_cell(&ps->r, row, (uint32_t) (view->js ? view->js[x] : x),
 					 view->dots[x], view->counts ? view->counts[x] : 0);
 	return true;
 }
@@ -539,13 +438,14 @@ pairs_set_row(PairStore *ps, int32_t i, const PairRowView *view)
 static bool
 set_cell(PairStore *ps, uint32_t i, uint32_t j, float dot, int32_t count)
 {
-	int64_t		cell = make_cell(ps, &ps->rows[i], j);
+	Row		   *row = &ps->r.rows[i];
+	int64_t		cell = make_cell(&ps->r, row, j);
 
 	if (cell < 0)
 		return false;
-	*cell_dot(&ps->rows[i], cell) = dot;
-	if (ps->with_counts)
-		row_counts(&ps->rows[i])[cell] = count;
+	*cell_dot(row, (uint32_t) cell) = dot;
+	if (ps->r.with_counts)
+		row_counts(row)[cell] = count;
 	return true;
 }
 
@@ -557,7 +457,8 @@ pairs_set(PairStore *ps, int32_t i, int32_t n, const int32_t *js,
 
 	for (int32_t x = 0; x < n; x++)
 		max = js[x] > max ? js[x] : max;
-	if ((uint32_t) max >= ps->nitems && !reach(ps, (uint32_t) max))
+	if (!settle(ps) ||
+		((uint32_t) max >= ps->r.nitems && !rows_reach(&ps->r, (uint32_t) max)))
 		return false;
 	blank_item(ps, (uint32_t) i, -0.0f);
 	for (int32_t x = 0; x < n; x++)
@@ -581,33 +482,33 @@ pairs_get(const PairStore *ps, int32_t i, int32_t j, float *dot, int32_t *count)
 
 	*dot = 0;
 	*count = 0;
-	if ((uint32_t) i < ps->nitems)
-		cell = find_cell(&ps->rows[i], (uint32_t) j);
+	if (settle(ps) && (uint32_t) i < ps->r.nitems)
+		cell = find_cell(&ps->r.rows[i], (uint32_t) j);
 	if (cell < 0)
 		return;
-	*dot = *cell_dot(&ps->rows[i], cell) + 0.0f;
-	if (ps->with_counts)
-		*count = row_counts(&ps->rows[i])[cell];
+	*dot = *cell_dot(&ps->r.rows[i], (uint32_t) cell) + 0.0f;
+	if (ps->r.with_counts)
+		*count = row_counts(&ps->r.rows[i])[cell];
 }
 
 int32_t
 pairs_row_size(const PairStore *ps, int32_t i)
 {
-	const Row  *row = &ps->rows[i];
+	const Row  *row = &ps->r.rows[i];
 
-	if ((uint32_t) i >= ps->nitems)
+	if (!settle(ps) || (uint32_t) i >= ps->r.nitems)
 		return 0;
-	return (int32_t) (is_dense(row) ? row->size : row->used & ROW_USED);
+	return (int32_t) (row_is_dense(row) ? row->size : row->used & ROW_USED);
 }
 
 int32_t
 pairs_row(const PairStore *ps, int32_t i, int32_t *js, float *dots,
 		  int32_t *counts)
 {
-	const Row  *row = &ps->rows[i];
+	const Row  *row = &ps->r.rows[i];
 	int32_t		n = 0;
 
-	if ((uint32_t) i >= ps->nitems)
+	if (!settle(ps) || (uint32_t) i >= ps->r.nitems)
 		return 0;
 	for (uint32_t c = 0; c < row->size; c++)
 	{
@@ -615,10 +516,10 @@ pairs_row(const PairStore *ps, int32_t i, int32_t *js, float *dots,
 
 		if (dot == 0)
 			continue;
-		js[n] = (int32_t) (is_dense(row) ? c : ((Slot *) row->cells)[c].item);
+		js[n] = (int32_t) cell_item(row, c);
 		dots[n] = dot;
 		if (counts)
-			counts[n] = ps->with_counts ? row_counts(row)[c] : 0;
+			counts[n] = ps->r.with_counts ? row_counts(row)[c] : 0;
 		n++;
 	}
 	return n;
@@ -630,7 +531,7 @@ view_sparse(PairStore *ps, const Row *row, PairRowView *view)
 {
 	size_t		n = (row->used & ROW_USED) + 1; /* one is written in vain */
 	size_t		bytes = n * 3 * sizeof(int32_t);
-	const Slot *slots = row->cells;
+	const Line *lines = row->cells;
 	int32_t    *js,
 			   *counts = NULL;
 	float	   *dots;
@@ -639,26 +540,27 @@ view_sparse(PairStore *ps, const Row *row, PairRowView *view)
 	if (bytes > ps->scratch_bytes)
 	{
 		size_t		more = arena_round(bytes + bytes / 2);
-		void	   *p = arena_alloc(ps->arena, more);
+		void	   *p = arena_alloc(ps->r.arena, more);
 
 		if (!p)
 			return false;
-		arena_free(ps->arena, ps->scratch, ps->scratch_bytes);
+		arena_free(ps->r.arena, ps->scratch, ps->scratch_bytes);
 		ps->scratch = p;
 		ps->scratch_bytes = more;
 	}
 	js = ps->scratch;
 	dots = (float *) (js + n);
-	if (ps->with_counts)
+	if (ps->r.with_counts)
 		counts = (int32_t *) (dots + n);
-	for (uint32_t c = 0; c < row->size; c++)
-	{
-		js[m] = (int32_t) slots[c].item;
-		dots[m] = slots[c].dot;
-		if (counts)
-			counts[m] = row_counts(row)[c];
-		m += is_set(slots[c].dot);
-	}
+	for (uint32_t l = 0; l < row->size / LINE_SLOTS; l++)
+		for (int s = 0; s < LINE_SLOTS; s++)
+		{
+			js[m] = (int32_t) lines[l].items[s];
+			dots[m] = lines[l].dots[s];
+			if (counts)
+				counts[m] = row_counts(row)[l * LINE_SLOTS + (uint32_t) s];
+			m += is_set(lines[l].dots[s]);
+		}
 	*view = (PairRowView) {m, js, dots, counts};
 	return true;
 }
@@ -669,16 +571,18 @@ pairs_view(PairStore *ps, int32_t i, PairRowView *view)
 	const Row  *row;
 
 	memset(view, 0, sizeof(*view));
-	if ((uint32_t) i >= ps->nitems)
+	if (!settle(ps))
+		return false;
+	if ((uint32_t) i >= ps->r.nitems)
 		return true;
-	row = &ps->rows[i];
+	row = &ps->r.rows[i];
 	if (row->size == 0)
 		return true;
-	if (!is_dense(row))
+	if (!row_is_dense(row))
 		return view_sparse(ps, row, view);
-	view->n = (int32_t) (row->size < ps->nitems ? row->size : ps->nitems);
+	view->n = (int32_t) (row->size < ps->r.nitems ? row->size : ps->r.nitems);
 	view->dots = row->cells;
-	if (ps->with_counts)
+	if (ps->r.with_counts)
 		view->counts = row_counts(row);
 	return true;
 }
@@ -694,17 +598,15 @@ pairs_create(const Allocator *memory, size_t max_bytes, bool with_counts)
 	if (!arena)
 		return NULL;
 	ps = arena_alloc(arena, sizeof(PairStore));
-	if (!ps)
+	if (ps)
 	{
-		arena_destroy(arena);
-		return NULL;
+		memset(ps, 0, sizeof(PairStore));
+		ps->r.arena = arena;
+		ps->r.with_counts = with_counts;
+		ps->r.nitems = 1;
+		ps->coin = UINT64_C(0x853c49e6748fea9b);
 	}
-	memset(ps, 0, sizeof(PairStore));
-	ps->arena = arena;
-	ps->with_counts = with_counts;
-	ps->nitems = 1;
-	ps->coin = UINT64_C(0x853c49e6748fea9b);
-	if (!reach(ps, 1))
+	if (!ps || !rows_reach(&ps->r, 1))
 	{
 		arena_destroy(arena);
 		return NULL;
@@ -715,29 +617,30 @@ pairs_create(const Allocator *memory, size_t max_bytes, bool with_counts)
 void
 pairs_destroy(PairStore *ps)
 {
-	arena_destroy(ps->arena);
+	arena_destroy(ps->r.arena);
 }
 
 bool
 pairs_expect(PairStore *ps, int32_t max_item)
 {
-	return (uint32_t) max_item < ps->nitems || reach(ps, (uint32_t) max_item);
+	return (uint32_t) max_item < ps->r.nitems || rows_reach(&ps->r, (uint32_t) max_item);
 }
 
 size_t
 pairs_bytes(const PairStore *ps)
 {
-	return arena_bytes(ps->arena);
+	return arena_bytes(ps->r.arena);
 }
 
 bool
 pairs_rounded(const PairStore *ps)
 {
+	settle(ps);
 	return ps->rounded;
 }
 
 bool
 pairs_has_counts(const PairStore *ps)
 {
-	return ps->with_counts;
+	return ps->r.with_counts;
 }

@@ -484,7 +484,7 @@ test_arena(void)
 		{
 			sizes[b] = (size_t) exp(random_real(&r) * (step % 500 == 0 ? 13.5 : 10.3)) + 1;
 			blocks[b] = arena_alloc(arena, sizes[b]);
-			wrong += !blocks[b] || (uintptr_t) blocks[b] % 16 != 0 ||
+			wrong += !blocks[b] || (uintptr_t) blocks[b] % 64 != 0 ||
 				arena_round(sizes[b]) < sizes[b] ||
 				arena_round(arena_round(sizes[b])) != arena_round(sizes[b]);
 			memset(blocks[b], b, sizes[b]);
