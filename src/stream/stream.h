@@ -183,6 +183,12 @@ extern void backfill_source(Stream *s);	/* slot, snapshot, table -> state */
 extern void backfill_resync(Stream *s);
 extern void backfill_partition(Stream *s, Oid relid);
 
+/* ---- backfill_read.c: the table under the active snapshot -> state -------- */
+extern void backfill_read(Stream *s);
+extern List *backfill_leaves(Oid relid);	/* tables with storage below relid */
+extern void backfill_reject(Stream *s, EventMap *map, struct TupleTableSlot *slot,
+							RejectReason reason);
+
 /* ---- running.c: models of the source -------------------------------------- */
 extern void models_reload(Stream *s);
 extern void models_build(Stream *s);	/* those not built yet */
