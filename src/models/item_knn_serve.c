@@ -27,7 +27,7 @@ const ParamSpec item_knn_params[] = {
 	{"shrinkage", PARAM_FLOAT, 0, 1e9, 0},
 	/* users that two items must have in common */
 	{"min_support", PARAM_INT, 1, 1e9, 1},
-	{NULL}
+	{.name = NULL}
 };
 
 /* ----------------------------------------------------------- declaration */
