@@ -21,6 +21,13 @@
 /* "<name>_neighbors" and the like must fit into NAMEDATALEN */
 #define RECSYS_MAX_NAME 40
 
+/*
+ * A weight, contribution or rating of a larger amount is rejected.  Sums of squares
+ * stay within the range of float in the pair store then, and one typing error
+ * does not swallow everybody else's events for ever.
+ */
+#define RECSYS_MAX_AMOUNT 1e9
+
 typedef enum KeyKind
 {
 	KEY_INT,					/* int2, int4, int8; an int64 in memory */

@@ -107,12 +107,12 @@ weight_of(const char *event_type, const JsonbValue *value)
 	/* numbers too large for float8 become infinite instead of failing */
 	weight = DatumGetFloat8(DirectFunctionCall1(numeric_float8_no_overflow,
 												NumericGetDatum(value->val.numeric)));
-	if (!isfinite(weight) || weight < 0)
+	if (!isfinite(weight) || weight < 0 || weight > RECSYS_MAX_AMOUNT)
 		ereport(ERROR,
 				(errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE),
 				 errmsg("weight %s of event type \"%s\" is out of range",
 						numeric_normalize(value->val.numeric), event_type),
-				 errhint("A weight is a finite number of 0 or more.")));
+				 errhint("A weight is a number from 0 to 1e9.")));
 	return weight;
 }
 

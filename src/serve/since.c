@@ -36,7 +36,7 @@ append_contribution(StringInfo sql, const RecsysSource *source)
 		for (int i = 0; i < source->nweights; i++)
 			appendStringInfo(sql, " WHEN %s THEN double precision '%.17g'",
 							 quote_literal_cstr(source->weights[i].event_type),
-							 source->weights[i].weight);
+							 source->weights[i].weight < 1e-150 ? 0 : source->weights[i].weight);
 		/* CASE needs a branch */
 		appendStringInfoString(sql, " WHEN NULL THEN 0 ELSE 0 END)");
 	}
@@ -44,7 +44,8 @@ append_contribution(StringInfo sql, const RecsysSource *source)
 		appendStringInfoString(sql, "double precision '1'");
 	if (source->value_column)
 		appendStringInfo(sql,
-						 " * (CASE WHEN %1$s BETWEEN 0 AND 1.7976931348623157e308"
+						 " * (CASE WHEN %1$s BETWEEN 0 AND 1e-150 THEN 0"
+						 " WHEN %1$s BETWEEN 0 AND 1.7976931348623157e308"
 						 " THEN least(%1$s::double precision, 1e280) END)",
 						 column_ref(source->value_column));
 }
@@ -103,9 +104,8 @@ since_query(ServeCall *call)
 					 format_type_be_qualified(source->item.type),
 					 column_ref(NameStr(source->user.name)), time);
 	if (source->explicit_feedback)
-		appendStringInfo(&sql, "CASE WHEN %1$s BETWEEN -1.7976931348623157e308"
-						 " AND 1.7976931348623157e308 THEN double precision '1' END",
-						 column_ref(source->value_column));
+		appendStringInfo(&sql, "CASE WHEN %1$s BETWEEN -%2$g AND %2$g THEN double precision '1' END",
+						 column_ref(source->value_column), RECSYS_MAX_AMOUNT);
 	else
 		append_contribution(&sql, source);
 	appendStringInfo(&sql, " AS contribution FROM %s%s AS e WHERE %s >= now() - $1"
@@ -119,10 +119,10 @@ since_query(ServeCall *call)
 	if (source->type_column)
 		appendStringInfo(&sql, " AND %s IS NOT NULL", column_ref(source->type_column));
 	appendStringInfo(&sql,
-					 " OFFSET 0) c WHERE c.contribution > 0 GROUP BY c.item) t) s"
+					 " OFFSET 0) c WHERE c.contribution > 0 AND c.contribution <= %g GROUP BY c.item) t) s"
 					 " LEFT JOIN %s.items i ON i.key = s.item"
 					 " ORDER BY s.score DESC, i.id, s.item LIMIT $2",
-					 quote_identifier(NameStr(source->name)));
+					 RECSYS_MAX_AMOUNT, quote_identifier(NameStr(source->name)));
 	return sql.data;
 }
 

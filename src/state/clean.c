@@ -63,6 +63,7 @@ static const char *const reason_names[REJECT_NREASONS] = {
 	"null time",
 	"infinite time",
 	"time in the future",
+	"value too large",
 };
 
 const char *
@@ -378,6 +379,8 @@ event_clean(EventMap *map, const Datum *values, const bool *isnull,
 			event->weight *= value;
 			event->ignored = event->weight == 0;
 		}
+		if (fabs(event->weight) > RECSYS_MAX_AMOUNT)
+			return REJECT_LARGE_VALUE;
 	}
 
 	event->time = 0;

@@ -30,6 +30,7 @@ typedef enum RejectReason
 	REJECT_NULL_TIME,
 	REJECT_BAD_TIME,			/* infinite */
 	REJECT_FUTURE_TIME,
+	REJECT_LARGE_VALUE,
 	REJECT_NREASONS
 } RejectReason;
 
