@@ -68,6 +68,13 @@
 /* When a transaction committed, as its commit record says. */
 #define compat_commit_time(txn) ((txn)->xact_time.commit_time)
 
+/* Transactions before it are not in the commit log any more. */
+#if PG_VERSION_NUM >= 170000
+#define compat_oldest_clog_xid() (TransamVariables->oldestClogXid)
+#else
+#define compat_oldest_clog_xid() (ShmemVariableCache->oldestClogXid)
+#endif
+
 /* Ownership checks by class of object became one function in 16. */
 #if PG_VERSION_NUM >= 160000
 #define compat_class_ownercheck(relid, role) \

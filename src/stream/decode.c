@@ -141,10 +141,7 @@ read_record(Stream *s)
 				errmsg("no WAL record at %X/%X", LSN_FORMAT_ARGS(reader->EndRecPtr)));
 	if (XLogRecGetRmid(reader) == RM_STANDBY_ID &&
 		(XLogRecGetInfo(reader) & ~XLR_INFO_MASK) == XLOG_RUNNING_XACTS)
-	{
-		s->pending_horizon = plugin_horizon(s, reader);
-		s->have_horizon = true;
-	}
+		horizon_read(s, reader);
 	LogicalDecodingProcessRecord(s->decoder, reader);
 }
 

@@ -24,7 +24,6 @@
 #include "replication/logical.h"
 #include "replication/origin.h"
 #include "replication/output_plugin.h"
-#include "storage/standbydefs.h"
 #include "utils/hsearch.h"
 #include "utils/inval.h"
 #include "utils/memutils.h"
@@ -611,53 +610,4 @@ _PG_output_plugin_init(OutputPluginCallbacks *cb)
 	cb->stream_change_cb = on_change;
 	cb->stream_message_cb = on_message;
 	cb->stream_truncate_cb = on_truncate;
-}
-
-/* ----------------------------------------------------------------- horizon */
-
-static int
-compare_xids(const void *a, const void *b)
-{
-	uint64		x = *(const uint64 *) a;
-	uint64		y = *(const uint64 *) b;
-
-	return x < y ? -1 : x > y;
-}
-
-/*
- * What a running-xacts record tells about the past: every transaction below
- * nextXid that it does not list has its commit record, if any, before it.  With
- * overflowed subtransactions the list is not complete, and only what lies
- * below the oldest running one is known.
- */
-XidSet *
-plugin_horizon(Stream *s, XLogReaderState *reader)
-{
-	xl_running_xacts *running = (xl_running_xacts *) XLogRecGetData(reader);
-	/* outlives the batch that is applied before it */
-	MemoryContext old = MemoryContextSwitchTo(s->context);
-	XidSet	   *set = xidset_create();
-	int			n = running->xcnt + running->subxcnt;
-	uint64		from = 0;
-	uint64		next = xidset_full_xid(running->nextXid);
-
-	if (running->subxid_overflow)
-		xidset_add(set, 0, xidset_full_xid(running->oldestRunningXid));
-	else
-	{
-		uint64	   *xids = palloc(sizeof(uint64) * Max(n, 1));
-
-		for (int i = 0; i < n; i++)
-			xids[i] = xidset_full_xid(running->xids[i]);
-		qsort(xids, n, sizeof(uint64), compare_xids);
-		for (int i = 0; i < n; i++)
-		{
-			xidset_add(set, from, xids[i]);
-			from = xids[i] + 1;
-		}
-		xidset_add(set, from, next);
-		pfree(xids);
-	}
-	MemoryContextSwitchTo(old);
-	return set;
 }

@@ -73,6 +73,8 @@ typedef struct Stream
 	bool		begun;			/* BEGIN of the current transaction is queued */
 	XidSet	   *pending_horizon;	/* of a running-xacts record just read */
 	bool		have_horizon;
+	XidSet	   *finished;		/* transactions found to be over, or NULL */
+	XLogRecPtr	finished_lsn;	/* they are applied once this is passed */
 
 	/* state, in memory */
 	Users	   *users;
@@ -132,7 +134,11 @@ extern void decode_drop_streamed(Stream *s, StreamedTransaction *txn);
 extern void plugin_reset_relations(Stream *s);
 extern void plugin_current_stream(Stream *s);
 extern int	stream_compare_xids(const void *a, const void *b);
-extern XidSet *plugin_horizon(Stream *s, XLogReaderState *reader);
+
+/* ---- horizon.c: closing gaps in the applied set ------------------------- */
+extern void horizon_read(Stream *s, XLogReaderState *reader);
+extern void horizon_advance(Stream *s);
+extern void horizon_look(Stream *s);
 
 /* ---- apply.c: queue -> memory ------------------------------------------ */
 extern void apply_queue(Stream *s);

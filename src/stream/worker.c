@@ -29,7 +29,6 @@
 #include "postmaster/interrupt.h"
 #include "replication/slot.h"
 #include "storage/ipc.h"
-#include "storage/standby.h"
 #include "tcop/tcopprot.h"
 #include "utils/memutils.h"
 #include "utils/ps_status.h"
@@ -264,16 +263,7 @@ apply_batch(Stream *s)
 		stream_commit(s);
 	}
 	s->applied_lsn = decode_position(s);
-	if (s->have_horizon)
-	{
-		XidSet	   *horizon = s->pending_horizon;
-
-		for (int i = 0; i < s->applied->n; i += 2)
-			xidset_add(horizon, s->applied->bounds[i], s->applied->bounds[i + 1]);
-		xidset_copy(s->applied, horizon);
-		xidset_free(horizon);
-		s->have_horizon = false;
-	}
+	horizon_advance(s);
 	MemoryContextReset(s->scratch);
 }
 
@@ -291,9 +281,6 @@ is_due(TimestampTz last, int interval, TimestampTz now)
 {
 	return now >= TimestampTzPlusMilliseconds(last, interval);
 }
-
-/* Stored sets of transactions stay small if a horizon comes now and then. */
-#define MANY_RANGES 256
 
 /* True if it has written something, which is WAL to be passed. */
 static bool
@@ -319,8 +306,7 @@ write_what_is_due(Stream *s, bool lagging)
 			decode_confirm(s, s->applied_lsn);
 			s->flushed_lsn = s->applied_lsn;
 		}
-		if (s->applied->n > MANY_RANGES)
-			XLogFlush(LogStandbySnapshot());
+		horizon_look(s);
 	}
 	if (requested && s->suspended)
 	{
