@@ -122,7 +122,7 @@ event_map_create(const RecsysSource *source, TupleDesc desc,
 				errcode(ERRCODE_UNDEFINED_COLUMN),
 				errmsg("a column of the events table of recsys source \"%s\" is gone or has changed its type",
 					   NameStr(source->name)),
-				errhint("Undo the change, or drop the source with recsys.drop_source() and create it again."));
+				errhint("Undo the change and call recsys.resync(), or drop the source with recsys.drop_source() and create it again."));
 	}
 
 	map->natts = Max(Max(Max(map->user, map->item), Max(map->type, map->value)), map->time) + 1;
