@@ -206,7 +206,7 @@ refresh_report(Bench *b, const char *what, int64_t events)
 				t2;
 	int64_t		rows = 0;
 
-	while (neighbors_refresh(b->nl, b->ps, true, 1000) == NEIGHBORS_MORE)
+	while (neighbors_refresh(b->nl, b->ps, 1000) == NEIGHBORS_MORE)
 		;
 	t2 = now();
 	for (int32_t i; (i = neighbors_next_dirty(b->nl)) > 0; rows++)
@@ -215,14 +215,12 @@ refresh_report(Bench *b, const char *what, int64_t events)
 		neighbors_published(b->nl, i);
 	}
 	after = neighbors_work(b->nl);
-	printf("refresh %-22s %8.1f ms  %6lld scans %6lld rescans %7.2f us/scan %6.3f ns/cell %6.1f searched/scan;"
-		   " %6lld rows to write, %.1f ms (%lld events, %.0f MB)\n",
-		   what, 1e3 * (t2 - t), (long long) (after.scans - before.scans),
+	printf("refresh %-22s %8.1f ms, %lld events: %lld scans, %lld rescans, %.1f M cells, %lld single pairs,"
+		   " %lld searches; then %lld rows to write, %.1f ms; %.0f MB\n",
+		   what, 1e3 * (t2 - t), (long long) events, (long long) (after.scans - before.scans),
 		   (long long) (after.rescans - before.rescans),
-		   1e6 * (t2 - t) / (double) (after.scans + after.rescans - before.scans - before.rescans),
-		   1e9 * (t2 - t) / (double) (after.cells - before.cells),
-		   (double) (after.lookups - before.lookups) / (double) (after.scans - before.scans + 1),
-		   (long long) rows, 1e3 * (now() - t2), (long long) events,
+		   1e-6 * (double) (after.cells - before.cells), (long long) (after.pairs - before.pairs),
+		   (long long) (after.lookups - before.lookups), (long long) rows, 1e3 * (now() - t2),
 		   (double) neighbors_bytes(b->nl) / 1e6);
 	free(items);
 	free(scores);
@@ -287,7 +285,7 @@ build(Bench *b)
 
 		pairs_view(b->ps, i, &v);
 		for (int32_t x = 0; x < v.n; x++)
-			pairs += v.dots[x] != 0;
+			pairs += pair_cell_dot(&v, x) != 0;
 	}
 	printf("build: %lld products, %lld pairs: %.3f s (%.3f s transposing), %.2f ns/product, %.0f MB\n",
 		   (long long) n, (long long) pairs, t, t - t2, 1e9 * t / (double) n,

@@ -406,6 +406,8 @@ repair_worn(ItemKnn *knn, SharedPairs *shared)
 			give_up_pairs(shared);
 			break;
 		}
+		if (!neighbors_touch_row(knn->lists, item))
+			out_of_memory(knn);
 		pfree(js);
 		pfree(dots);
 		pfree(counts);
@@ -422,15 +424,13 @@ repair_worn(ItemKnn *knn, SharedPairs *shared)
 static bool
 refresh_from_pairs(ItemKnn *knn, SharedPairs *shared, bool all, TimestampTz deadline)
 {
-	bool		bury = knn->host->nitem_knn == 1;
-
 	repair_worn(knn, shared);
 	if (shared->store == NULL)
 		return false;
 	for (;;)
 	{
 		CHECK_FOR_INTERRUPTS();
-		switch (neighbors_refresh(knn->lists, shared->store, bury, REFRESH_ROWS))
+		switch (neighbors_refresh(knn->lists, shared->store, REFRESH_ROWS))
 		{
 			case NEIGHBORS_DONE:
 				if (all && neighbors_behind(knn->lists))

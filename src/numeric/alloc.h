@@ -30,4 +30,11 @@ size_mul(size_t a, size_t b)
 	return (b != 0 && a > SIZE_MAX / b) ? SIZE_MAX : a * b;
 }
 
+/*
+ * For functions that shall be inlined always: variants of an inner loop that
+ * differ in constants, and all that do nothing but prefetch, which GCC takes
+ * for functions without effect, and drops their calls.
+ */
+#define ALWAYS_INLINE	static inline __attribute__((always_inline))
+
 #endif							/* RECSYS_NUMERIC_ALLOC_H */

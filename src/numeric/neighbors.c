@@ -1,6 +1,6 @@
 /*
  * neighbors.c
- *	  Lists of neighbours: storage, what touched them, what is published of
+ *	  Lists of neighbours: their life, what touched them, what is published of
  *	  them.  The algorithm stands in neighbors_refresh.c.
  */
 #include "numeric/neighbors.h"
@@ -8,11 +8,6 @@
 #include <math.h>
 
 #include "numeric/neighbors_impl.h"
-
-/* Below this part of its largest sum of squares an item counts as worn: its
- * norm is then a quarter, and of two such items the product a sixteenth, so
- * that a dot's error of 2^-19 of the largest product is 3e-5 of the present. */
-#define WORN_PART	(1.0f / 16)
 
 /* ---------------------------------------------------------------- storage */
 
@@ -32,35 +27,34 @@ grow(NeighborLists *nl, void *old, size_t n, size_t more, size_t element)
 	return p;
 }
 
+#define GROW(array, n, more) \
+	do { \
+		void	   *p_ = grow(nl, array, n, more, sizeof(*(array))); \
+		if (!p_) \
+			return false; \
+		array = p_; \
+	} while (0)
+
 bool
 nl_reach(NeighborLists *nl, int32_t max_item)
 {
 	size_t		n = (size_t) nl->nitems,
-				more = n;
+				more = n ? n : 256;
 
 	if (max_item < nl->nitems)
 		return true;
-	if (more == 0)
-		more = 256;
 	while (more <= (size_t) max_item)
 		more += more / 2;
-#define GROW(array) \
-	do { \
-		void	   *p_ = grow(nl, nl->array, n, more, sizeof(*nl->array)); \
-		if (!p_) \
-			return false; \
-		nl->array = p_; \
-	} while (0)
-	GROW(norms);
-	GROW(gates);
-	GROW(pending);
-	GROW(lists);
-	GROW(seen);
-#undef GROW
+	GROW(nl->norms, n, more);
+	GROW(nl->gates, n, more);
+	GROW(nl->pending, n, more);
+	GROW(nl->lists, n, more);
+	GROW(nl->marks, n, more);
+	GROW(nl->seen, n, more);
 	for (size_t i = n; i < more; i++)
 	{
 		nl->lists[i].floor = bottom();
-		nl->seen[i] = -1;
+		nl->seen[i] = NOT_SHOWN;
 	}
 	nl->nitems = (int32_t) more;
 	return true;
@@ -72,25 +66,35 @@ nl_push(NeighborLists *nl, Stack *stack, int32_t item)
 	if (stack->n == stack->max)
 	{
 		uint32_t	more = stack->max ? stack->max * 2 : 256;
-		void	   *p = grow(nl, stack->items, stack->max, more, sizeof(int32_t));
 
-		if (!p)
-			return false;
-		stack->items = p;
+		GROW(stack->items, stack->max, more);
 		stack->max = more;
 	}
 	stack->items[stack->n++] = item;
 	return true;
 }
 
-/* Puts an item into a stack unless its flag says that it is there. */
 bool
-nl_mark(NeighborLists *nl, Stack *stack, int32_t item, uint8_t flag)
+nl_mark(NeighborLists *nl, Stack *stack, int32_t item, uint16_t flag)
 {
 	if (nl->pending[item].flags & flag)
 		return true;
 	nl->pending[item].flags |= flag;
 	return nl_push(nl, stack, item);
+}
+
+static bool
+get_buffers(NeighborLists *nl)
+{
+	size_t		list = (size_t) nl->max_list;
+	size_t		room = SCAN_CELLS + SCAN_SLACK;
+
+	room = list > room ? list : room;
+	nl->own = arena_alloc(nl->arena, room * sizeof(int32_t));
+	nl->theirs = arena_alloc(nl->arena, room * sizeof(int32_t));
+	nl->found = arena_alloc(nl->arena, (2 * list + SCAN_CELLS) * sizeof(RankKey));
+	nl->keys = arena_alloc(nl->arena, list * sizeof(RankKey));
+	return nl->own && nl->theirs && nl->found && nl->keys;
 }
 
 NeighborLists *
@@ -108,17 +112,15 @@ neighbors_create(const Allocator *memory, size_t max_bytes,
 		memset(nl, 0, sizeof(NeighborLists));
 		nl->arena = arena;
 		nl->k = params->k < 1 ? 1 : params->k > 10000 ? 10000 : params->k;
-		nl->max_list = 2 * nl->k + 8;
+		/* about 2k, and what fits the block */
+		nl->max_list = (int) (arena_round((2 * (size_t) nl->k + 6) * ENTRY_BYTES) / ENTRY_BYTES);
 		nl->shrinkage = (float) params->shrinkage;
 		nl->min_support = params->min_support;
 		nl->eps = (float) (params->eps > 0 ? params->eps : NEIGHBORS_EPS);
-		nl->rows_only = params->rows_only;
+		nl->drift = (float) (params->drift != 0 ? params->drift : NEIGHBORS_DRIFT);
 		nl->scan = row_scan_function();
-		nl->own = arena_alloc(arena, (SCAN_CELLS + SCAN_SLACK) * sizeof(int32_t));
-		nl->theirs = arena_alloc(arena, (SCAN_CELLS + SCAN_SLACK) * sizeof(int32_t));
-		nl->found = arena_alloc(arena, (2 * (size_t) nl->max_list + SCAN_CELLS) * sizeof(RankKey));
 	}
-	if (!nl || !nl->own || !nl->theirs || !nl->found || !nl_reach(nl, 1))
+	if (!nl || !get_buffers(nl) || !nl_reach(nl, 1))
 	{
 		arena_destroy(arena);
 		return NULL;
@@ -167,52 +169,30 @@ nl_norm_now(const NeighborLists *nl, int32_t item)
 	return (float) sqrt(sumsq_now(nl, item));
 }
 
-/* The most that a dot falls by when terms delta * rs[x] are added. */
-static double
-largest_fall(const double *rs, int n, double delta)
+bool
+nl_has_drifted(const NeighborLists *nl, int32_t i)
 {
-	double		fall = 0;
+	double		used = (double) nl->norms[i] * nl->norms[i];
 
-	for (int x = 0; x < n; x++)
-	{
-		double		f = -delta * rs[x];
-
-		fall = f > fall ? f : fall;
-	}
-	return fall;
+	return nl->drift <= 0 || fabs(sumsq_now(nl, i) - used) > 2 * nl->drift * used;
 }
 
-/* Without a store, a pair without common users leaves no trace in the rows:
- * remembers the pairs that a removal may have ended. */
 static bool
-note_losses(NeighborLists *nl, int32_t i, const int32_t *js, int n)
+log_pairs(NeighborLists *nl, int32_t i, const int32_t *js, const double *rs,
+		  int n, double delta)
 {
-	Losses	   *l = &nl->losses;
+	Pairs	   *p = &nl->pairs;
 
-	if (l->n + (size_t) n > l->max)
+	if (p->n + (uint32_t) n > p->max)
 	{
-		size_t		max = l->max ? l->max : 1024;
-		size_t		unique = 0;
-		void	   *p;
+		uint32_t	more = 2 * p->max + (uint32_t) n + 256;
 
-		rank_sort(l->pairs, l->n);
-		for (size_t x = 0; x < l->n; x++)
-			if (x == 0 || l->pairs[x] != l->pairs[x - 1])
-				l->pairs[unique++] = l->pairs[x];
-		l->n = unique;
-		while (max < 2 * (l->n + (size_t) n))
-			max *= 2;
-		if (max > l->max)
-		{
-			p = grow(nl, l->pairs, l->max, max, sizeof(uint64_t));
-			if (!p)
-				return false;
-			l->pairs = p;
-			l->max = max;
-		}
+		GROW(p->pairs, p->max, more);
+		p->max = more;
 	}
 	for (int x = 0; x < n; x++)
-		l->pairs[l->n++] = (uint64_t) i << 32 | (uint32_t) js[x];
+		p->pairs[p->n++] = (Pair) {i, delta * rs[x] < 0 ? -js[x] : js[x]};
+	nl->pending[i].pairs += (uint32_t) n;
 	return true;
 }
 
@@ -223,7 +203,6 @@ neighbors_touch(NeighborLists *nl, int32_t i, const int32_t *js,
 	int32_t		max = i;
 	Pending    *p;
 	float		sumsq;
-	double		fall;
 
 	for (int x = 0; x < n; x++)
 		max = js[x] > max ? js[x] : max;
@@ -231,26 +210,25 @@ neighbors_touch(NeighborLists *nl, int32_t i, const int32_t *js,
 		return false;
 	p = &nl->pending[i];
 	sumsq = (float) sumsq_now(nl, i);
-	fall = largest_fall(rs, n, delta);
-	if (fall > 0 && nl->rows_only && !note_losses(nl, i, js, n))
-		return false;
-	/* a little more, for the rounding of this sum */
-	p->fall += (float) fall * 1.000001f;
-	p->touches++;
 	p->peak = sumsq > p->peak ? sumsq : p->peak;
+	if (!(p->flags & WHOLE))
+	{
+		if (nl->rows_only || p->pairs + (uint32_t) n > p->max_pairs ||
+			nl_has_drifted(nl, i))
+			p->flags |= WHOLE;
+		else if (!log_pairs(nl, i, js, rs, n, delta))
+			return false;
+	}
 	return nl_mark(nl, &nl->touched, i, TOUCHED);
 }
 
 bool
 neighbors_touch_row(NeighborLists *nl, int32_t i)
 {
-	Pending    *p;
-
 	if (!nl_reach(nl, i))
 		return false;
-	p = &nl->pending[i];
-	p->fall = INFINITY;
-	p->peak = (float) sumsq_now(nl, i);
+	nl->pending[i].peak = (float) sumsq_now(nl, i);
+	nl->pending[i].flags |= WHOLE;
 	return nl_mark(nl, &nl->touched, i, TOUCHED);
 }
 
@@ -259,20 +237,18 @@ neighbors_touch_all(NeighborLists *nl, int32_t max_item)
 {
 	if (!nl_reach(nl, max_item))
 		return false;
-	nl->touched.n = nl->rescan.n = nl->nbatch = nl->next = 0;
-	nl->losses.n = nl->batch_losses.n = 0;
+	nl->touched.n = nl->batch.n = nl->rescan.n = 0;
+	nl->pairs.n = nl->batch_pairs.n = 0;
 	for (int32_t i = 1; i < nl->nitems; i++)
 	{
 		Pending    *p = &nl->pending[i];
 
-		p->fall = 0;
-		p->touches = 0;
+		p->pairs = p->max_pairs = 0;
 		p->peak = (float) sumsq_now(nl, i);
-		p->flags &= (uint8_t) ~(TOUCHED | IN_BATCH | SHORT_LIST);
+		p->flags &= (uint16_t) ~(TOUCHED | WHOLE | IN_BATCH | SHORT_LIST);
 		nl->norms[i] = nl_norm_now(nl, i);
-		nl->lists[i].n = 0;
-		nl->lists[i].floor = bottom();
-		nl_open_gate(nl, i);
+		nl->lists[i].nmembers = 0;
+		nl_empty(nl, i);
 	}
 	for (int32_t i = nl->nitems - 1; i > 0; i--)
 		if ((i <= max_item || nl->lists[i].npublished > 0) &&
@@ -282,6 +258,39 @@ neighbors_touch_all(NeighborLists *nl, int32_t max_item)
 	return true;
 }
 
+bool
+neighbors_behind(const NeighborLists *nl)
+{
+	return nl->touched.n > 0;
+}
+
+bool
+neighbors_forget(NeighborLists *nl, int32_t i)
+{
+	List	   *list;
+
+	if (!nl_reach(nl, i))
+		return false;
+	list = &nl->lists[i];
+	for (uint32_t x = 0; x < list->nmembers; x++)
+		if (!nl_remove(nl, list->members[x], i))
+			return false;
+	list->nmembers = 0;
+	for (int32_t j = 1; j < nl->nitems; j++)
+		for (int x = 0; x < nl->lists[j].npublished; x++)
+			if (nl->lists[j].published[x] == i)
+			{
+				nl->pending[j].flags |= FORCED;
+				if (!nl_mark(nl, &nl->changed, j, CHANGED))
+					return false;
+				break;
+			}
+	nl->norms[i] = 0;
+	nl->pending[i].peak = 0;
+	nl_empty(nl, i);
+	return nl_mark(nl, &nl->changed, i, CHANGED);
+}
+
 int32_t
 neighbors_next_worn(NeighborLists *nl)
 {
@@ -289,88 +298,11 @@ neighbors_next_worn(NeighborLists *nl)
 	{
 		int32_t		i = nl->worn.items[--nl->worn.n];
 
-		nl->pending[i].flags &= (uint8_t) ~WORN;
-		if ((float) sumsq_now(nl, i) < nl->pending[i].peak * WORN_PART)
+		nl->pending[i].flags &= (uint16_t) ~WORN;
+		if (sumsq_now(nl, i) < nl->pending[i].peak * WORN_PART)
 			return i;
 	}
 	return 0;
-}
-
-/* ------------------------------------------------------------------ lists */
-
-void
-nl_open_gate(NeighborLists *nl, int32_t item)
-{
-	/* the margin covers the roundings of the inner loop */
-	nl->gates[item] = rank_score(nl->lists[item].floor) * (1 - 2e-6f);
-}
-
-/* Where an item stands in a list, or -1. */
-int
-nl_find(const List *list, int32_t item)
-{
-	const uint32_t low = (uint32_t) ~item;
-	int			n = list->n;
-	int			x = 0;
-
-	for (; x + 8 <= n; x += 8)
-	{
-		uint32_t	hit = 0;
-
-		for (int y = 0; y < 8; y++)
-			hit |= (uint32_t) ((uint32_t) list->keys[x + y] == low) << y;
-		if (hit)
-			return x + __builtin_ctz(hit);
-	}
-	for (; x < n; x++)
-		if ((uint32_t) list->keys[x] == low)
-			return x;
-	return -1;
-}
-
-bool
-nl_remove(NeighborLists *nl, int32_t j, int32_t i)
-{
-	List	   *list = &nl->lists[j];
-	int			at = nl_find(list, i);
-
-	if (at < 0)
-		return true;
-	list->keys[at] = list->keys[--list->n];
-	if (list->n < nl->k && list->floor > bottom() &&
-		!nl_mark(nl, &nl->rescan, j, SHORT_LIST))
-		return false;
-	return nl_mark(nl, &nl->changed, j, CHANGED);
-}
-
-bool
-neighbors_forget(NeighborLists *nl, int32_t i)
-{
-	if (!nl_reach(nl, i))
-		return false;
-	for (int32_t j = 1; j < nl->nitems; j++)
-	{
-		List	   *list = &nl->lists[j];
-
-		if (!nl_remove(nl, j, i))
-			return false;
-		for (int x = 0; x < list->npublished; x++)
-			if (list->published[x] == i)
-			{
-				nl->pending[j].flags |= FORCED;
-				if (!nl_mark(nl, &nl->changed, j, CHANGED))
-					return false;
-				break;
-			}
-	}
-	nl->lists[i].n = 0;
-	nl->lists[i].floor = bottom();
-	nl->norms[i] = 0;
-	nl->pending[i].peak = 0;
-	nl->pending[i].fall = 0;
-	if (!(nl->pending[i].flags & IN_BATCH))
-		nl_open_gate(nl, i);
-	return nl_mark(nl, &nl->changed, i, CHANGED);
 }
 
 /* -------------------------------------------------------------- published */
@@ -384,33 +316,43 @@ neighbors_next_dirty(NeighborLists *nl)
 
 		if (nl->pending[i].flags & DIRTY)
 			return i;
-		nl->pending[i].flags &= (uint8_t) ~QUEUED;
+		nl->pending[i].flags &= (uint16_t) ~QUEUED;
 		nl->dirty.n--;
 	}
 	return 0;
 }
 
-int
-neighbors_topk(const NeighborLists *nl, int32_t i, int32_t *items, float *scores)
+/* Makes nl->keys the best of i, in order. */
+static void
+sort_best(NeighborLists *nl, int32_t i)
 {
-	const List *list = &nl->lists[i];
-	RankKey    *keys = nl->found;
-	size_t		n = i < nl->nitems ? list->n : 0;
+	size_t		n = nl->lists[i].n;
 
-	if (n > 0)
-		memcpy(keys, list->keys, n * sizeof(RankKey));
+	if (nl->sorted == i && i != 0)
+		return;
+	nl_keys(nl, &nl->lists[i]);
 	if (n > (size_t) nl->k)
 	{
-		rank_select(keys, n, (size_t) nl->k);
+		rank_select(nl->keys, n, (size_t) nl->k);
 		n = (size_t) nl->k;
 	}
-	rank_sort(keys, n);
-	for (size_t x = 0; x < n; x++)
+	rank_sort(nl->keys, n);
+	nl->sorted = i;
+	nl->nsorted = (int) n;
+}
+
+int
+neighbors_topk(NeighborLists *nl, int32_t i, int32_t *items, float *scores)
+{
+	if (i >= nl->nitems)
+		return 0;
+	sort_best(nl, i);
+	for (int x = 0; x < nl->nsorted; x++)
 	{
-		items[x] = rank_item(keys[x]);
-		scores[x] = rank_score(keys[x]);
+		items[x] = rank_item(nl->keys[x]);
+		scores[x] = rank_score(nl->keys[x]);
 	}
-	return (int) n;
+	return nl->nsorted;
 }
 
 /* Room for n published entries: items, then scores. */
@@ -443,7 +385,8 @@ neighbors_published(NeighborLists *nl, int32_t i)
 	if (n > 0)
 		neighbors_topk(nl, i, list->published, (float *) (list->published + n));
 	list->npublished = (uint16_t) n;
-	nl->pending[i].flags &= (uint8_t) ~(DIRTY | FORCED);
+	nl_show(nl, i);
+	nl->pending[i].flags &= (uint16_t) ~(DIRTY | FORCED);
 	return true;
 }
 
@@ -474,5 +417,6 @@ neighbors_load_published(NeighborLists *nl, int32_t i, const int32_t *items,
 		memcpy(list->published + n, scores, (size_t) n * sizeof(float));
 	}
 	list->npublished = (uint16_t) n;
+	nl_show(nl, i);
 	return nl_mark(nl, &nl->changed, i, CHANGED);
 }

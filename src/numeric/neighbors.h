@@ -10,12 +10,14 @@
  * pairs_add(); now and then neighbors_refresh() until it is done; then, for
  * every row that neighbors_next_dirty() names, write neighbors_topk() to the
  * table and say so by neighbors_published().  After that every published
- * score is within NEIGHBORS_EPS of the exact one (and float rounding), and no
- * unlisted pair beats the k-th listed by more.
+ * score is within 1e-3 of the exact one, and no unlisted pair beats the k-th
+ * listed by more than that.  The 1e-3 is spent as follows: a row is written
+ * when a score is off by NEIGHBORS_EPS, norms may lag by NEIGHBORS_DRIFT (a
+ * score is then off by twice that part of itself), the rest is for the rounding
+ * of dots (pairs.c).
  *
- * Where the pairs don't fit in memory, rows come from elsewhere (rows_only):
- * instead of neighbors_refresh(), work off neighbors_next_row() with
- * neighbors_put_row().
+ * Where the pairs don't fit in memory, rows come from elsewhere: instead of
+ * neighbors_refresh(), work off neighbors_next_row() with neighbors_put_row().
  */
 #ifndef RECSYS_NUMERIC_NEIGHBORS_H
 #define RECSYS_NUMERIC_NEIGHBORS_H
@@ -23,9 +25,8 @@
 #include "numeric/alloc.h"
 #include "numeric/pairs.h"
 
-/* What a published score may be off before its row is written again: half of
- * the promised 1e-3, which leaves room for the drift of float dots. */
 #define NEIGHBORS_EPS	5e-4
+#define NEIGHBORS_DRIFT	1e-4
 
 typedef struct NeighborLists NeighborLists;
 
@@ -35,7 +36,7 @@ typedef struct NeighborParams
 	double		shrinkage;		/* >= 0 */
 	int			min_support;	/* <= 1: any */
 	double		eps;			/* 0: NEIGHBORS_EPS */
-	bool		rows_only;		/* rows will come from neighbors_put_row() */
+	double		drift;			/* 0: NEIGHBORS_DRIFT; < 0: none, lists are exact */
 } NeighborParams;
 
 /* NULL when there is no memory. */
@@ -44,8 +45,8 @@ extern NeighborLists *neighbors_create(const Allocator *memory, size_t max_bytes
 extern void neighbors_destroy(NeighborLists *nl);
 extern size_t neighbors_bytes(const NeighborLists *nl);
 
-/* sumsq[i], i in [0, n): the caller's array, read at every refresh; items
- * beyond have 0.  To be told again when it moves or grows. */
+/* sumsq[i], i in [0, n): the caller's array, read at touches and refreshes;
+ * items beyond have 0.  To be told again when it moves or grows. */
 extern void neighbors_set_sumsq(NeighborLists *nl, const double *sumsq, int32_t n);
 
 /*
@@ -56,31 +57,33 @@ extern void neighbors_set_sumsq(NeighborLists *nl, const double *sumsq, int32_t 
 extern bool neighbors_touch(NeighborLists *nl, int32_t i, const int32_t *js,
 							const double *rs, int n, double delta);
 
+/* Anything may have changed in row i, as after pairs_set(). */
+extern bool neighbors_touch_row(NeighborLists *nl, int32_t i);
+
 /* Everything may have changed, as after a build or a change of scale: every
  * row 1 .. max_item is to be listed afresh.  What is published stays. */
 extern bool neighbors_touch_all(NeighborLists *nl, int32_t max_item);
 
 typedef enum NeighborsState
 {
-	NEIGHBORS_DONE,				/* the lists are exact but for what came between
+	NEIGHBORS_DONE,				/* the lists are right but for what came between
 								 * the calls (neighbors_behind()), dirty rows
 								 * are known */
 	NEIGHBORS_MORE,				/* call again */
 	NEIGHBORS_FAILED			/* no memory */
 } NeighborsState;
 
-/* Scans up to budget rows.  Between the calls events may go on.  ps must be
- * the store that the touches went into; at most one NeighborLists may work
- * with "bury", which lets go of pairs that are gone. */
-extern NeighborsState neighbors_refresh(NeighborLists *nl, PairStore *ps,
-										bool bury, int budget);
+/* Scans up to budget rows, or does other work for as long.  Between the calls
+ * events may go on.  ps is the store that the same events go into; several
+ * NeighborLists may share it. */
+extern NeighborsState neighbors_refresh(NeighborLists *nl, PairStore *ps, int budget);
 
 /* Has anything been touched that the refresh just done did not take up? */
 extern bool neighbors_behind(const NeighborLists *nl);
 
-/* rows_only: the next item whose row is wanted, 0 when done, -1 without memory.
- * Then neighbors_put_row() with all its partners, computed from the histories
- * of its users as they are now (rowsum.h). */
+/* Without a store: the next item whose row is wanted, 0 when done, -1 without
+ * memory.  Then neighbors_put_row() with all its partners, computed from the
+ * histories of its users as they are now (rowsum.h). */
 extern int32_t neighbors_next_row(NeighborLists *nl);
 extern bool neighbors_put_row(NeighborLists *nl, int32_t i, const PairRowView *row);
 
@@ -89,12 +92,12 @@ extern bool neighbors_put_row(NeighborLists *nl, int32_t i, const PairRowView *r
 extern int32_t neighbors_next_dirty(NeighborLists *nl);
 /* The list of an item, best first, ties by the smaller item; returns its
  * length, at most k. */
-extern int	neighbors_topk(const NeighborLists *nl, int32_t i, int32_t *items,
+extern int	neighbors_topk(NeighborLists *nl, int32_t i, int32_t *items,
 						   float *scores);
 /* The table now holds what neighbors_topk() gives. */
 extern bool neighbors_published(NeighborLists *nl, int32_t i);
-/* The table holds this row, as found after a restart (n <= k, best first);
- * before the first refresh. */
+/* The table holds this row, as found after a restart (best first); before the
+ * first refresh. */
 extern bool neighbors_load_published(NeighborLists *nl, int32_t i,
 									 const int32_t *items, const float *scores,
 									 int n);
@@ -106,15 +109,15 @@ extern bool neighbors_forget(NeighborLists *nl, int32_t i);
 
 /* An item whose norm has fallen so far that rounding may show in its dots, or
  * 0: its row should be computed afresh, put into the store by pairs_set(),
- * and made known by neighbors_touch_row().  None where sums are exact. */
+ * and all lists told by neighbors_touch_row().  None where sums are exact. */
 extern int32_t neighbors_next_worn(NeighborLists *nl);
-extern bool neighbors_touch_row(NeighborLists *nl, int32_t i);
 
 typedef struct NeighborsWork
 {
 	int64_t		scans;			/* rows scanned because their item was touched */
 	int64_t		rescans;		/* rows scanned because their list ran short */
 	int64_t		cells;			/* cells looked at */
+	int64_t		pairs;			/* pairs looked at singly */
 	int64_t		lookups;		/* lists searched for a partner */
 } NeighborsWork;
 

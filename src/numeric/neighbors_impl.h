@@ -1,7 +1,8 @@
 /*
  * neighbors_impl.h
- *	  What neighbors.c (life and bookkeeping) and neighbors_refresh.c (the
- *	  algorithm) share.
+ *	  What the parts of the neighbour lists share: neighbors.c (life, touches,
+ *	  what is published), neighbors_list.c (one list), neighbors_refresh.c (the
+ *	  algorithm).
  */
 #ifndef RECSYS_NUMERIC_NEIGHBORS_IMPL_H
 #define RECSYS_NUMERIC_NEIGHBORS_IMPL_H
@@ -11,48 +12,67 @@
 #include "numeric/neighbors_scan.h"
 #include "numeric/topk.h"
 
-/* cells per call of the inner loop; its outputs stay in the first-level cache */
+/* Cells per call of the inner loop: few at first, while the bar of a row that
+ * is listed from scratch still rises fast. */
+#define FIRST_CELLS	256
 #define SCAN_CELLS	2048
 
 /* flags of an item */
 #define TOUCHED		0x01		/* in nl->touched */
-#define IN_BATCH	0x02		/* in nl->batch, gate closed */
-#define SHORT_LIST	0x04		/* in nl->rescan */
-#define CHANGED		0x08		/* in nl->changed: list to be compared with what is published */
-#define DIRTY		0x10		/* published row is off */
-#define FORCED		0x20		/* ... whatever the comparison says */
-#define QUEUED		0x40		/* in nl->dirty */
-#define WORN		0x80		/* in nl->worn */
+#define WHOLE		0x02		/* touched: its whole row is to be scanned */
+#define IN_BATCH	0x04		/* in nl->batch, gate closed */
+#define SHORT_LIST	0x08		/* in nl->rescan */
+#define CHANGED		0x10		/* in nl->changed: to be compared with what is published */
+#define DIRTY		0x20		/* published row is off */
+#define FORCED		0x40		/* ... whatever the comparison says */
+#define QUEUED		0x80		/* in nl->dirty */
+#define WORN		0x100		/* in nl->worn */
 
-/* What came upon an item since its last batch. */
-typedef struct Pending
-{
-	float		fall;			/* no dot of it fell by more */
-	uint32_t	touches;		/* events, hence roundings */
-	float		peak;			/* largest sumsq since the row was computed */
-	uint8_t		flags;
-} Pending;
+/* bits of nl->marks, all clear between uses */
+#define MARK_MET	0x01		/* the scan under way told this list */
+#define MARK_TIDY	0x02
+#define MARK_OLD	0x04
 
 typedef struct List
 {
-	RankKey    *keys;			/* [cap], in no order: all above floor */
-	RankKey		floor;			/* no partner outside the list is above it */
-	int32_t    *published;		/* [npublished] items, then their scores */
+	/* [cap] each, in one block and no order: all above floor */
+	int32_t    *items;
+	float	   *scores;
+	float	   *shown;			/* the published score, NOT_SHOWN if not published */
 	uint16_t	n;
 	uint16_t	cap;
+	RankKey		floor;			/* no partner outside the list is above it */
+	int32_t    *published;		/* [npublished] items, then their scores */
 	uint16_t	npublished;
 	uint16_t	maxpublished;
+	uint16_t	nshown;			/* published items that are in the list */
+	/* lists that this item entered: every list that it is in, and some that it
+	 * left since, or twice; tidied when the item's row is scanned */
+	int32_t    *members;
+	uint32_t	nmembers;
+	uint32_t	maxmembers;
 } List;
 
-typedef struct BatchItem
-{
-	int32_t		item;
-	float		fall;
-	float		norm;			/* before this batch */
-	uint32_t	touches;
-} BatchItem;
+#define NOT_SHOWN	(-1.0f)
+#define ENTRY_BYTES	(sizeof(int32_t) + 2 * sizeof(float))
 
-/* A growing stack of item numbers. */
+/* What came upon an item. */
+typedef struct Pending
+{
+	uint16_t	flags;
+	uint32_t	pairs;			/* in nl->pairs */
+	uint32_t	max_pairs;		/* more than that, and the row is scanned */
+	float		peak;			/* largest sumsq since the row was computed */
+} Pending;
+
+/* A pair whose dot changed by an event on i. */
+typedef struct Pair
+{
+	int32_t		i;
+	int32_t		j;				/* -j: the dot may have fallen */
+} Pair;
+
+/* Growing arrays. */
 typedef struct Stack
 {
 	int32_t    *items;
@@ -60,18 +80,18 @@ typedef struct Stack
 	uint32_t	max;
 } Stack;
 
-/* Pairs (item << 32 | partner) that may have lost their last common user. */
-typedef struct Losses
+typedef struct Pairs
 {
-	uint64_t   *pairs;
-	size_t		n;
-	size_t		max;
-} Losses;
+	Pair	   *pairs;
+	uint32_t	n;
+	uint32_t	max;
+} Pairs;
 
 typedef enum Phase
 {
 	PHASE_IDLE,
-	PHASE_SCAN,					/* work off the batch */
+	PHASE_SCAN,					/* rows of the batch */
+	PHASE_PAIRS,				/* single pairs */
 	PHASE_RESCAN,				/* lists that ran short */
 	PHASE_CHECK					/* compare changed lists with the published */
 } Phase;
@@ -84,37 +104,46 @@ struct NeighborLists
 	float		shrinkage;
 	int			min_support;
 	float		eps;
+	float		drift;			/* of a norm, relative, that is let be */
 	const double *sumsq;		/* [nsumsq], the caller's */
 	int32_t		nsumsq;
+	bool		rows_only;		/* rows came from neighbors_put_row() last */
 
 	/* by item, [nitems] */
 	int32_t		nitems;
-	float	   *norms;			/* as of the item's last batch */
+	float	   *norms;			/* as used in all scores */
 	float	   *gates;			/* floor's score less a margin; infinite in a batch */
 	Pending    *pending;
 	List	   *lists;
-	float	   *seen;			/* -1; scratch of the comparison */
+	uint8_t    *marks;			/* 0; scratch */
+	float	   *seen;			/* NOT_SHOWN; scratch */
 
 	Phase		phase;
-	Stack		touched;
+	Stack		touched;		/* since the batch was taken */
+	Stack		batch;
+	uint32_t	next;			/* of the batch */
+	Pairs		pairs;			/* since the batch was taken */
+	Pairs		batch_pairs;
 	Stack		rescan;
 	Stack		changed;
 	Stack		dirty;
 	Stack		worn;
-	BatchItem  *batch;
-	uint32_t	nbatch;
-	uint32_t	maxbatch;
-	uint32_t	next;			/* of the batch */
-	bool		rows_only;		/* no store that keeps dead cells: losses are kept here */
-	Losses		losses;			/* since the batch was taken */
-	Losses		batch_losses;	/* of the batch, in order of rank_sort */
 
 	RowScanFunction scan;
-	int32_t    *own;			/* [SCAN_CELLS + SCAN_SLACK] */
+	int32_t    *own;			/* [SCAN_CELLS + SCAN_SLACK, or max_list] */
 	int32_t    *theirs;
-	RankKey    *found;			/* [max_list + SCAN_CELLS + ...] */
+	Stack		met;			/* lists with MARK_MET */
+	RankKey    *found;			/* [2 * max_list + SCAN_CELLS], of the scan under way */
+	RankKey    *keys;			/* [max_list] */
+	int32_t		sorted;			/* the item whose best are in keys, 0: none */
+	int			nsorted;
 	NeighborsWork work;
 };
+
+/* Below this part of its largest sum of squares an item is worn: its norm is
+ * then a quarter, and of two such items the product a sixteenth, so that a
+ * dot's error of 2^-19 of the largest product (pairs.c) is 3e-5 of the present. */
+#define WORN_PART	(1.0f / 16)
 
 /* The list's floor when it holds every partner. */
 static inline RankKey
@@ -135,13 +164,28 @@ pair_score(float dot, float norm_i, float norm_j, float shrinkage)
 	return dot > TINY_COSINE * product && product > 0 ? dot / (product + shrinkage) : 0;
 }
 
+/* neighbors.c */
 extern bool nl_reach(NeighborLists *nl, int32_t max_item);
 extern bool nl_push(NeighborLists *nl, Stack *stack, int32_t item);
-extern bool nl_mark(NeighborLists *nl, Stack *stack, int32_t item, uint8_t flag);
+/* Puts an item into a stack unless its flag says that it is there. */
+extern bool nl_mark(NeighborLists *nl, Stack *stack, int32_t item, uint16_t flag);
 extern float nl_norm_now(const NeighborLists *nl, int32_t item);
+/* Has the norm of an item left what its scores are made with? */
+extern bool nl_has_drifted(const NeighborLists *nl, int32_t item);
+
+/* neighbors_list.c: where an item stands in a list, or -1 */
+extern int	nl_find(const List *list, int32_t item);
+/* All entries as keys, to nl->keys. */
+extern void nl_keys(NeighborLists *nl, const List *list);
 extern void nl_open_gate(NeighborLists *nl, int32_t item);
 /* Takes i out of j's list. */
 extern bool nl_remove(NeighborLists *nl, int32_t j, int32_t i);
-extern int nl_find(const List *list, int32_t item);
+/* The score of (i,j) is now "score": brings j's list up to date. */
+extern bool nl_update(NeighborLists *nl, int32_t j, int32_t i, float score);
+/* The list of j is nl->found[0..n), all above floor. */
+extern bool nl_replace(NeighborLists *nl, int32_t j, int n, RankKey floor);
+/* What is published of j has changed: looks up what of it the list shows. */
+extern void nl_show(NeighborLists *nl, int32_t j);
+extern void nl_empty(NeighborLists *nl, int32_t j);
 
 #endif							/* RECSYS_NUMERIC_NEIGHBORS_IMPL_H */

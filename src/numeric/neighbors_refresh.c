@@ -2,48 +2,41 @@
  * neighbors_refresh.c
  *	  Brings the lists of neighbours up to date with the dots.
  *
- * Every row j has a list L(j) of at most 2k + 8 entries and a floor F(j).
- * Entries and floors are RankKeys, so that ties are ordered too.  Invariants,
- * whenever nothing is pending:
+ * Every row j has a list L(j) of about 2k entries at most and a floor F(j).
+ * Entries and floors rank as RankKeys, so that ties are ordered too.  A score
+ * is made of the stored dot and of norms[], which may lag behind by "drift".
+ * Invariants, whenever nothing is pending:
  *
- *	  (I1)	an entry of L(j) has the pair's exact score (in float, from the
- *			stored dot) and lies above F(j)
+ *	  (I1)	an entry of L(j) has the pair's score and lies above F(j)
  *	  (I2)	a partner outside L(j) does not lie above F(j)
  *	  (I3)	L(j) has at least k entries, or F(j) is the bottom
+ *	  (I4)	i is in L(j) only if j is among the members of i
  *
  * Hence the k best of L(j) are the k best of row j.
  *
- * A change of r(u,i) moves the norm of i and dots of i: i is touched.  Scores
- * of pairs of which neither item was touched stand.  A refresh takes the
- * touched items as a batch, and takes their norms over into norms[]: from
- * here on all scores mean those norms, also for later scans.
+ * A change of r(u,i) moves the norm of i and its dots with the user's other
+ * items.  As long as the norm has not drifted, these pairs are all that changed,
+ * and they are kept in a log; otherwise, or when the log of an item gets so
+ * long that it costs more than a scan, its whole row is to be scanned.  All
+ * other scores stand.  A refresh takes the log, and the items to be scanned
+ * as a batch whose norms it brings up to date: from here on all scores mean
+ * those norms.
  *
  *	  SCAN		of each item i of the batch, over its row: makes L(i) anew, and
- *				puts the new score of (i,j) into L(j), for the partners j
- *				outside the batch (those in it are made anew themselves)
+ *				puts the new scores of i into the L(j) of partners j outside the
+ *				batch (those in it are made anew themselves).  A partner whose
+ *				score lies above F(j) has i as an entry from now on; in all other
+ *				lists that have i, which are among its members, it ends.
+ *	  PAIRS		of the log, unless one item was in the batch: the same for single
+ *				pairs, in both lists.  If the score does not lie above the floor,
+ *				the pair can be an entry only if its dot fell: dots that only
+ *				rose, rounding included, were below the floor before, too.
  *	  RESCAN	makes a list anew that lost entries and violates (I3)
  *	  CHECK		compares the lists that changed with what is published
  *
- * Which L(j) to search.  Only where i is an entry of L(j), or should become
- * one.  The latter means that the new score lies above F(j).  For the former,
- * the entry lies above F(j), and its score was made of the norm of i before
- * the batch, the norm of j that still holds, and a dot that was since then at
- * most "fall" above the present one: each touch adds to fall the most that a
- * dot of i can have lost by it.  So both are covered by
- *
- *	  (dot + fall) * lift > score of F(j) * (base * norm(j) + shrinkage)
- *
- * with base = the smaller of the norms of i before and after (an item whose
- * norm was 0 is in no list), and lift = 1 + 2^-18 for each touch, which is
- * more than what rounding in the store, or its taking a residue for zero,
- * can have removed on top.  Popular items lose little against their norms,
- * and nearly all partners are passed over.  A pair that lost its last common
- * user still has its cell in the row, dead (pairs.h), and is found like the
- * others; cells never set are skipped.  Rows that were computed from histories
- * have no dead cells: there, the pairs of every removal are remembered.  A partner j that was touched after
- * the batch was taken needs no proof: it has a batch of its own to come.
- * Events between two calls add to fall before the dots are read, since fall
- * is read at the time of the scan: the bound holds for dots at any time since.
+ * Events may come between two calls.  Their items are touched again, for the
+ * next refresh; what a scan reads of their dots in advance is not yet right
+ * in all lists, but will be.
  *
  * How a list is made anew.  All cells above the list's former floor are
  * gathered; it was somewhere below the k-th, and scores move little between
@@ -51,7 +44,7 @@
  * new floor is the former.  If there are more, the best are selected; if there
  * are fewer than k, the row is scanned again from the bottom.
  *
- * What is published is compared after all lists are exact.  A row is dirty
+ * What is published is compared after all lists are right.  A row is dirty
  * if a published score is off by more than eps, or an entry that is not
  * published lies more than eps above the last published score (with fewer
  * than k published: above 0).  The entries suffice: partners outside L(j) lie
@@ -64,82 +57,13 @@
 
 #include "numeric/neighbors_impl.h"
 
-/* ------------------------------------------------------ changes of a list */
+/* How many logged pairs cost as much as a scan: a cell of the row is cheap, a
+ * list that has the item nearly as dear as a pair. */
+#define PAIRS_PER_SCAN(cells, members)	(32 + (cells) / 256 + (members) / 4)
 
-static bool
-reserve_keys(NeighborLists *nl, List *list, int n)
-{
-	size_t		bytes;
-	RankKey    *keys;
-
-	if (n <= list->cap)
-		return true;
-	bytes = arena_round((size_t) n * sizeof(RankKey));
-	keys = arena_alloc(nl->arena, bytes);
-	if (!keys)
-		return false;
-	if (list->keys)
-	{
-		memcpy(keys, list->keys, list->n * sizeof(RankKey));
-		arena_free(nl->arena, list->keys, list->cap * sizeof(RankKey));
-	}
-	list->keys = keys;
-	list->cap = (uint16_t) (bytes / sizeof(RankKey));
-	return true;
-}
-
-/* An entry that is not in the list and lies above its floor.  A full list
- * lets its last eighth go, so that this happens once for many insertions. */
-static bool
-insert(NeighborLists *nl, int32_t j, RankKey key)
-{
-	List	   *list = &nl->lists[j];
-
-	if (list->n == nl->max_list)
-	{
-		int			keep = list->n - (list->n - nl->k) / 4;
-		RankKey		floor = 0;
-
-		rank_select(list->keys, list->n, (size_t) keep);
-		for (int x = keep; x < list->n; x++)
-			floor = list->keys[x] > floor ? list->keys[x] : floor;
-		list->n = (uint16_t) keep;
-		list->floor = floor;
-		nl_open_gate(nl, j);
-		if (key < floor)
-			return true;
-	}
-	if (!reserve_keys(nl, list, list->n + 1))
-		return false;
-	list->keys[list->n++] = key;
-	return true;
-}
-
-/* The score of (i,j) is now "score": brings L(j) up to date. */
-static bool
-update(NeighborLists *nl, int32_t j, int32_t i, float score)
-{
-	List	   *list = &nl->lists[j];
-	RankKey		key = rank_key(i, score);
-	int			at;
-
-	nl->work.lookups++;
-	at = nl_find(list, i);
-	if (at >= 0)
-	{
-		if (list->keys[at] == key)
-			return true;
-		if (key > list->floor)
-			list->keys[at] = key;
-		else
-			return nl_remove(nl, j, i);
-	}
-	else if (key <= list->floor)
-		return true;
-	else if (!insert(nl, j, key))
-		return false;
-	return nl_mark(nl, &nl->changed, j, CHANGED);
-}
+/* Units of work as dear as the scan of a row. */
+#define PAIRS_PER_UNIT	32
+#define CHECKS_PER_UNIT	8
 
 /* ------------------------------------------------------------ scan of a row */
 
@@ -152,12 +76,11 @@ typedef struct Gather
 } Gather;
 
 static inline float
-cell_score(const NeighborLists *nl, const PairRowView *row, float norm, int32_t c,
-		   int32_t j)
+cell_score(const NeighborLists *nl, const RowScan *scan, int32_t c, int32_t j)
 {
-	if (row->counts && row->counts[c] < nl->min_support)
+	if (scan->row->counts && scan->row->counts[c] < nl->min_support)
 		return 0;
-	return pair_score(row->dots[c], norm, nl->norms[j], nl->shrinkage);
+	return pair_score(pair_cell_dot(scan->row, c), scan->norm, nl->norms[j], nl->shrinkage);
 }
 
 static void
@@ -174,13 +97,13 @@ select_found(NeighborLists *nl, Gather *g)
 }
 
 static void
-gather(NeighborLists *nl, const PairRowView *row, const RowScan *scan, Gather *g)
+gather(NeighborLists *nl, const RowScan *scan, Gather *g)
 {
 	for (int32_t x = 0; x < scan->nown; x++)
 	{
 		int32_t		c = scan->own[x];
-		int32_t		j = row->js ? row->js[c] : c;
-		RankKey		key = rank_key(j, cell_score(nl, row, scan->norm, c, j));
+		int32_t		j = pair_cell_item(scan->row, c);
+		RankKey		key = rank_key(j, cell_score(nl, scan, c, j));
 
 		nl->found[g->n] = key;
 		g->n += key > g->bar;
@@ -189,178 +112,183 @@ gather(NeighborLists *nl, const PairRowView *row, const RowScan *scan, Gather *g
 		select_found(nl, g);
 }
 
-/* The new scores of i, into the lists of its partners. */
+ALWAYS_INLINE void
+prefetch_list(const NeighborLists *nl, const RowScan *scan, int32_t x)
+{
+	if (x + 8 < scan->ntheirs)
+		__builtin_prefetch(&nl->lists[pair_cell_item(scan->row, scan->theirs[x + 8])]);
+	if (x + 4 < scan->ntheirs)
+	{
+		const char *items = (const char *)
+			nl->lists[pair_cell_item(scan->row, scan->theirs[x + 4])].items;
+
+		for (int b = 0; b < nl->max_list * 4 && b < 512; b += 64)
+			__builtin_prefetch(items + b);
+	}
+}
+
+/* The new scores of i, into the lists of partners where they belong. */
 static bool
-spread(NeighborLists *nl, int32_t i, const PairRowView *row, const RowScan *scan)
+spread(NeighborLists *nl, int32_t i, const RowScan *scan)
 {
 	for (int32_t x = 0; x < scan->ntheirs; x++)
 	{
 		int32_t		c = scan->theirs[x];
-		int32_t		j = row->js ? row->js[c] : c;
+		int32_t		j = pair_cell_item(scan->row, c);
+		float		score = cell_score(nl, scan, c, j);
 
-		if (x + 8 < scan->ntheirs)
-		{
-			int32_t		ahead = scan->theirs[x + 8];
-
-			__builtin_prefetch(&nl->lists[row->js ? row->js[ahead] : ahead]);
-			ahead = scan->theirs[x + 4];
-			__builtin_prefetch(nl->lists[row->js ? row->js[ahead] : ahead].keys);
-		}
-		if (!update(nl, j, i, cell_score(nl, row, scan->norm, c, j)))
+		prefetch_list(nl, scan, x);
+		if (rank_key(i, score) <= nl->lists[j].floor)
+			continue;
+		if (!nl_update(nl, j, i, score))
+			return false;
+		nl->marks[j] |= MARK_MET;
+		if (!nl_push(nl, &nl->met, j))
 			return false;
 	}
 	return true;
 }
 
-/* Takes i out of the lists of partners that its row doesn't hold any more. */
+/* Ends i in all other lists, and tidies its members. */
 static bool
-drop_losses(NeighborLists *nl, int32_t i, const PairRowView *row)
+retire(NeighborLists *nl, int32_t i)
 {
-	const Losses *l = &nl->batch_losses;
-	size_t		low = 0,
-				high = l->n;
+	List	   *list = &nl->lists[i];
+	uint32_t	n = 0;
 	bool		good = true;
 
-	/* the first pair of an item not above i: they are sorted downwards */
-	while (low < high)
+	for (uint32_t x = 0; x < list->nmembers; x++)
 	{
-		size_t		mid = (low + high) / 2;
+		int32_t		j = list->members[x];
+		bool		keep = (nl->marks[j] & MARK_MET) || (nl->pending[j].flags & IN_BATCH);
 
-		if ((int32_t) (l->pairs[mid] >> 32) > i)
-			low = mid + 1;
+		if (nl->marks[j] & MARK_TIDY)
+			continue;
+		if (keep)
+		{
+			nl->marks[j] |= MARK_TIDY;
+			list->members[n++] = j;
+		}
 		else
-			high = mid;
+			good = good && nl_remove(nl, j, i);
 	}
-	if (low == l->n || (int32_t) (l->pairs[low] >> 32) != i)
-		return true;
-	for (int32_t c = 0; c < row->n; c++)
-		if (row->dots[c] != 0)
-			nl->seen[row->js ? row->js[c] : c] = 0;
-	for (; low < l->n && (int32_t) (l->pairs[low] >> 32) == i && good; low++)
-	{
-		int32_t		j = (int32_t) (uint32_t) l->pairs[low];
-
-		if (nl->seen[j] < 0 && !(nl->pending[j].flags & IN_BATCH))
-			good = nl_remove(nl, j, i);
-	}
-	for (int32_t c = 0; c < row->n; c++)
-		nl->seen[row->js ? row->js[c] : c] = -1;
+	list->nmembers = n;
+	for (uint32_t x = 0; x < n; x++)
+		nl->marks[list->members[x]] &= (uint8_t) ~MARK_TIDY;
+	for (uint32_t x = 0; x < nl->met.n; x++)
+		nl->marks[nl->met.items[x]] &= (uint8_t) ~MARK_MET;
+	nl->met.n = 0;
 	return good;
 }
 
 /* One pass over a row from the given bar. */
 static bool
-pass(NeighborLists *nl, int32_t i, const PairRowView *row, RowScan *scan, Gather *g)
+pass(NeighborLists *nl, int32_t i, RowScan *scan, Gather *g)
 {
-	for (int32_t from = 0; from < row->n; from += SCAN_CELLS)
-	{
-		int32_t		to = row->n - from < SCAN_CELLS ? row->n : from + SCAN_CELLS;
+	int32_t		n = scan->row->n;
+	int32_t		step = g->bar == bottom() ? FIRST_CELLS : SCAN_CELLS;
 
+	for (int32_t from = 0; from < n; from += step, step = from < SCAN_CELLS ? step : SCAN_CELLS)
+	{
 		scan->bar = rank_score(g->bar) * (1 - 2e-6f);
 		scan->nown = scan->ntheirs = 0;
-		nl->scan(scan, from, to);
-		gather(nl, row, scan, g);
-		if (scan->theirs && !spread(nl, i, row, scan))
+		nl->scan(scan, from, n - from < step ? n : from + step);
+		gather(nl, scan, g);
+		if (scan->theirs && !spread(nl, i, scan))
 			return false;
 	}
-	nl->work.cells += row->n;
+	nl->work.cells += n;
 	return true;
 }
 
-/*
- * Makes L(i) anew from its row and, if "before" is given, tells the partners.
- */
+/* Makes L(i) anew from its row and, if asked, tells the partners. */
 static bool
-scan_row(NeighborLists *nl, int32_t i, const PairRowView *row,
-		 const BatchItem *before)
+scan_row(NeighborLists *nl, int32_t i, const PairRowView *row, bool tell)
 {
-	List	   *list = &nl->lists[i];
+	const List *list = &nl->lists[i];
 	Gather		g = {0, list->n >= nl->k ? list->floor : bottom(), false};
 	RowScan		scan = {
-		.js = row->js, .dots = row->dots,
-		.norms = nl->norms, .gates = nl->gates,
-		.shrinkage = nl->shrinkage, .norm = nl->norms[i],
-		.own = nl->own
+		.row = row, .norms = nl->norms, .gates = nl->gates,
+		.norm = nl->norms[i], .shrinkage = nl->shrinkage,
+		.own = nl->own, .theirs = tell ? nl->theirs : NULL
 	};
 
-	if (before)
-	{
-		scan.theirs = nl->theirs;
-		scan.base = scan.norm;
-		if (before->norm > 0)
-		{
-			scan.fall = before->fall + nl->pending[i].fall;
-			scan.base = before->norm < scan.norm ? before->norm : scan.norm;
-		}
-		scan.lift = 1 + (float) (before->touches + nl->pending[i].touches + 1) * 0x1p-18f;
-		if (nl->rows_only && !drop_losses(nl, i, row))
-			return false;
-	}
-	if (!pass(nl, i, row, &scan, &g))
+	if (!pass(nl, i, &scan, &g) || (tell && !retire(nl, i)))
 		return false;
 	if (g.n < nl->k && g.bar > bottom())
 	{
 		g = (Gather) {0, bottom(), false};
 		scan.theirs = NULL;
-		if (!pass(nl, i, row, &scan, &g))
+		if (!pass(nl, i, &scan, &g))
 			return false;
 	}
 	select_found(nl, &g);
-	list->floor = g.selected ? g.bar - 1 : g.bar;
-	list->n = 0;
-	if (!reserve_keys(nl, list, g.n))
-		return false;
-	if (g.n > 0)
-		memcpy(list->keys, nl->found, (size_t) g.n * sizeof(RankKey));
-	list->n = (uint16_t) g.n;
-	if (!(nl->pending[i].flags & IN_BATCH))
-		nl_open_gate(nl, i);
-	return nl_mark(nl, &nl->changed, i, CHANGED);
+	nl->pending[i].max_pairs = PAIRS_PER_SCAN((uint32_t) row->n, list->nmembers);
+	return nl_replace(nl, i, g.n, g.selected ? g.bar - 1 : g.bar);
+}
+
+/* ------------------------------------------------------------ single pairs */
+
+/* The pair (i,j) has this score now: brings L(j) up to date. */
+static inline bool
+tell(NeighborLists *nl, int32_t j, int32_t i, float score, bool fell)
+{
+	if (rank_key(i, score) <= nl->lists[j].floor && !fell)
+		return true;
+	return nl_update(nl, j, i, score);
+}
+
+static bool
+do_pair(NeighborLists *nl, PairStore *ps, Pair pair)
+{
+	int32_t		i = pair.i,
+				j = pair.j < 0 ? -pair.j : pair.j;
+	bool		fell = pair.j < 0;
+	float		dot,
+				score = 0;
+	int32_t		count;
+
+	if ((nl->pending[i].flags | nl->pending[j].flags) & IN_BATCH)
+		return true;
+	nl->work.pairs++;
+	pairs_get(ps, i, j, &dot, &count);
+	if (!pairs_has_counts(ps) || count >= nl->min_support)
+		score = pair_score(dot, nl->norms[i], nl->norms[j], nl->shrinkage);
+	return tell(nl, j, i, score, fell) && tell(nl, i, j, score, fell);
 }
 
 /* ------------------------------------------------------------------ phases */
 
 static bool
-begin_batch(NeighborLists *nl, bool watch_wear)
+begin_batch(NeighborLists *nl, bool whole_rows, bool watch_wear)
 {
-	uint32_t	n = nl->touched.n;
-	Losses		losses = nl->batch_losses;
+	Pairs		pairs = nl->batch_pairs;
 
-	if (n > nl->maxbatch)
+	nl->batch.n = nl->next = 0;
+	for (uint32_t t = 0; t < nl->touched.n; t++)
 	{
-		size_t		bytes = arena_round(size_mul(n, sizeof(BatchItem)));
-
-		if (nl->batch)
-			arena_free(nl->arena, nl->batch, nl->maxbatch * sizeof(BatchItem));
-		nl->maxbatch = 0;
-		nl->batch = arena_alloc(nl->arena, bytes);
-		if (!nl->batch)
-			return false;
-		nl->maxbatch = (uint32_t) (bytes / sizeof(BatchItem));
-	}
-	for (uint32_t b = 0; b < n; b++)
-	{
-		int32_t		i = nl->touched.items[b];
+		int32_t		i = nl->touched.items[t];
 		Pending    *p = &nl->pending[i];
-		float		norm = nl_norm_now(nl, i);
+		/* the sum may have been brought up to date only after the touch */
+		bool		whole = whole_rows || (p->flags & WHOLE) || nl_has_drifted(nl, i);
 
-		nl->batch[b] = (BatchItem) {i, p->fall, nl->norms[i], p->touches};
-		nl->norms[i] = norm;
+		p->pairs = 0;
+		p->flags &= (uint16_t) ~(TOUCHED | WHOLE);
+		if (!whole)
+			continue;
+		if (!nl_mark(nl, &nl->batch, i, IN_BATCH))
+			return false;
+		nl->norms[i] = nl_norm_now(nl, i);
 		nl->gates[i] = INFINITY;
-		p->fall = 0;
-		p->touches = 0;
-		p->flags = (uint8_t) ((p->flags & ~TOUCHED) | IN_BATCH);
-		if (watch_wear && norm > 0 && norm * norm * 16 < p->peak &&
+		if (watch_wear && nl->norms[i] > 0 &&
+			nl->norms[i] * nl->norms[i] < p->peak * WORN_PART &&
 			!nl_mark(nl, &nl->worn, i, WORN))
 			return false;
 	}
-	rank_sort(nl->losses.pairs, nl->losses.n);
-	nl->batch_losses = nl->losses;
-	nl->losses = losses;
-	nl->losses.n = 0;
 	nl->touched.n = 0;
-	nl->nbatch = n;
-	nl->next = 0;
+	nl->batch_pairs = nl->pairs;
+	nl->pairs = pairs;
+	nl->pairs.n = 0;
 	nl->phase = PHASE_SCAN;
 	return true;
 }
@@ -368,40 +296,36 @@ begin_batch(NeighborLists *nl, bool watch_wear)
 static void
 end_batch(NeighborLists *nl)
 {
-	for (uint32_t b = 0; b < nl->nbatch; b++)
+	for (uint32_t b = 0; b < nl->batch.n; b++)
 	{
-		int32_t		i = nl->batch[b].item;
-
-		nl->pending[i].flags &= (uint8_t) ~IN_BATCH;
-		nl_open_gate(nl, i);
+		nl->pending[nl->batch.items[b]].flags &= (uint16_t) ~IN_BATCH;
+		nl_open_gate(nl, nl->batch.items[b]);
 	}
-	nl->nbatch = nl->next = 0;
+	nl->batch.n = nl->next = 0;
+	nl->batch_pairs.n = 0;
 	nl->phase = PHASE_RESCAN;
 }
 
-/* The next row to be scanned, 0 when none is left; *before is set for an item
- * of the batch. */
+/* The next row to be scanned in this phase, or 0. */
 static int32_t
-next_row(NeighborLists *nl, const BatchItem **before)
+next_row(const NeighborLists *nl)
 {
-	*before = NULL;
 	if (nl->phase == PHASE_SCAN)
-	{
-		if (nl->next < nl->nbatch)
-		{
-			*before = &nl->batch[nl->next];
-			return (*before)->item;
-		}
-		end_batch(nl);
-	}
-	return nl->rescan.n > 0 ? nl->rescan.items[nl->rescan.n - 1] : 0;
+		return nl->next < nl->batch.n ? nl->batch.items[nl->next] : 0;
+	if (nl->phase == PHASE_RESCAN)
+		return nl->rescan.n > 0 ? nl->rescan.items[nl->rescan.n - 1] : 0;
+	return 0;
 }
 
-/* The row that next_row() named has been scanned. */
-static void
-row_done(NeighborLists *nl, int32_t i, const BatchItem *before)
+/* Here is the row that next_row() named. */
+static bool
+put_row(NeighborLists *nl, int32_t i, const PairRowView *row)
 {
-	if (before)
+	bool		batch = nl->phase == PHASE_SCAN;
+
+	if (!scan_row(nl, i, row, batch))
+		return false;
+	if (batch)
 	{
 		nl->next++;
 		nl->work.scans++;
@@ -409,9 +333,10 @@ row_done(NeighborLists *nl, int32_t i, const BatchItem *before)
 	else
 	{
 		nl->rescan.n--;
-		nl->pending[i].flags &= (uint8_t) ~SHORT_LIST;
+		nl->pending[i].flags &= (uint16_t) ~SHORT_LIST;
 		nl->work.rescans++;
 	}
+	return true;
 }
 
 /* ---------------------------------------------------- what is published */
@@ -433,46 +358,45 @@ still_right(const NeighborLists *nl, const PairStore *ps, int32_t i, int32_t j,
 	return fabsf((score > 0 ? score : 0) - published) <= nl->eps;
 }
 
+/* Are all published items outside the list still right? */
+static bool
+rest_is_right(NeighborLists *nl, const PairStore *ps, int32_t i)
+{
+	const List *list = &nl->lists[i];
+	const float *scores = (const float *) (list->published + list->npublished);
+
+	for (int x = 0; x < list->npublished; x++)
+		if (nl_find(list, list->published[x]) < 0 &&
+			!still_right(nl, ps, i, list->published[x], scores[x]))
+			return false;
+	return true;
+}
+
 static bool
 is_dirty(NeighborLists *nl, const PairStore *ps, int32_t i)
 {
 	const List *list = &nl->lists[i];
 	int			n = list->npublished;
-	const int32_t *items = list->published;
-	const float *scores = (const float *) (items + n);
-	float		last = n < nl->k ? 0 : scores[n - 1];
-	bool		dirty = (nl->pending[i].flags & FORCED) != 0 ||
-		(n == 0) != (list->n == 0);
+	float		last = n < nl->k ? 0 : ((const float *) (list->published + n))[n - 1];
+	int			off = 0;
 
-	for (int x = 0; x < n; x++)
-		nl->seen[items[x]] = scores[x];
-	for (int x = 0; x < list->n && !dirty; x++)
+	if ((nl->pending[i].flags & FORCED) || (n == 0) != (list->n == 0))
+		return true;
+	for (int x = 0; x < list->n; x++)
 	{
-		float		score = rank_score(list->keys[x]);
-		float	   *seen = &nl->seen[rank_item(list->keys[x])];
+		float		score = list->scores[x],
+					shown = list->shown[x];
 
-		if (*seen < 0)
-			dirty = score > last + nl->eps;
-		else
-		{
-			dirty = fabsf(score - *seen) > nl->eps;
-			*seen = -1;
-		}
+		off |= (shown == NOT_SHOWN) & (score > last + nl->eps);
+		off |= (shown != NOT_SHOWN) & (fabsf(score - shown) > nl->eps);
 	}
-	/* whatever is still marked is outside the list */
-	for (int x = 0; x < n; x++)
-	{
-		if (nl->seen[items[x]] >= 0 && !dirty)
-			dirty = !still_right(nl, ps, i, items[x], scores[x]);
-		nl->seen[items[x]] = -1;
-	}
-	return dirty;
+	return off || (list->nshown < n && !rest_is_right(nl, ps, i));
 }
 
 static bool
 check(NeighborLists *nl, const PairStore *ps, int32_t i)
 {
-	nl->pending[i].flags &= (uint8_t) ~(CHANGED | DIRTY);
+	nl->pending[i].flags &= (uint16_t) ~(CHANGED | DIRTY);
 	if (!is_dirty(nl, ps, i))
 		return true;
 	nl->pending[i].flags |= DIRTY;
@@ -481,65 +405,113 @@ check(NeighborLists *nl, const PairStore *ps, int32_t i)
 
 /* ---------------------------------------------------------------- drivers */
 
-NeighborsState
-neighbors_refresh(NeighborLists *nl, PairStore *ps, bool bury, int budget)
+/* Scans rows of this phase.  DONE: none is left. */
+static NeighborsState
+scan_rows(NeighborLists *nl, PairStore *ps, int *budget)
 {
-	if (nl->phase == PHASE_IDLE && !begin_batch(nl, pairs_rounded(ps)))
-		return NEIGHBORS_FAILED;
-	while (nl->phase != PHASE_CHECK)
+	for (int32_t i; (i = next_row(nl)) != 0;)
 	{
-		const BatchItem *before;
 		PairRowView row;
-		int32_t		i = next_row(nl, &before);
 
-		if (i == 0)
-		{
-			nl->phase = PHASE_CHECK;
-			break;
-		}
-		if (budget-- <= 0)
+		if ((*budget)-- <= 0)
 			return NEIGHBORS_MORE;
-		if (!pairs_view(ps, i, &row) || !nl_reach(nl, row.n > i ? row.n : i) ||
-			!scan_row(nl, i, &row, before))
-			return NEIGHBORS_FAILED;
-		/* whatever died by an event on i that is still to come stays dead
-		 * until that batch has told the partners */
-		if (bury && !(nl->pending[i].flags & TOUCHED))
-			pairs_bury(ps, i);
-		row_done(nl, i, before);
-	}
-	/* comparing is a tenth of the work of scanning */
-	for (int64_t n = (int64_t) budget * 8; nl->changed.n > 0; n--)
-	{
-		if (n <= 0)
-			return NEIGHBORS_MORE;
-		if (!check(nl, ps, nl->changed.items[--nl->changed.n]))
+		if (!pairs_view(ps, i, &row) || !put_row(nl, i, &row))
 			return NEIGHBORS_FAILED;
 	}
-	nl->phase = PHASE_IDLE;
 	return NEIGHBORS_DONE;
 }
 
-bool
-neighbors_behind(const NeighborLists *nl)
+static NeighborsState
+do_pairs(NeighborLists *nl, PairStore *ps, int *budget)
 {
-	return nl->touched.n > 0;
+	Pairs	   *p = &nl->batch_pairs;
+
+	while (p->n > 0)
+	{
+		if ((*budget)-- <= 0)
+			return NEIGHBORS_MORE;
+		for (int x = 0; x < PAIRS_PER_UNIT && p->n > 0; x++)
+			if (!do_pair(nl, ps, p->pairs[--p->n]))
+				return NEIGHBORS_FAILED;
+	}
+	return NEIGHBORS_DONE;
+}
+
+static NeighborsState
+check_changed(NeighborLists *nl, PairStore *ps, int *budget)
+{
+	while (nl->changed.n > 0)
+	{
+		if ((*budget)-- <= 0)
+			return NEIGHBORS_MORE;
+		for (int x = 0; x < CHECKS_PER_UNIT && nl->changed.n > 0; x++)
+			if (!check(nl, ps, nl->changed.items[--nl->changed.n]))
+				return NEIGHBORS_FAILED;
+	}
+	return NEIGHBORS_DONE;
+}
+
+NeighborsState
+neighbors_refresh(NeighborLists *nl, PairStore *ps, int budget)
+{
+	NeighborsState state = NEIGHBORS_DONE;
+
+	nl->rows_only = false;
+	if (!nl_reach(nl, pairs_max_item(ps)))
+		return NEIGHBORS_FAILED;
+	if (nl->phase == PHASE_IDLE && !begin_batch(nl, false, pairs_rounded(ps)))
+		return NEIGHBORS_FAILED;
+	while (nl->phase != PHASE_IDLE)
+	{
+		switch (nl->phase)
+		{
+			case PHASE_SCAN:
+			case PHASE_RESCAN:
+				state = scan_rows(nl, ps, &budget);
+				break;
+			case PHASE_PAIRS:
+				state = do_pairs(nl, ps, &budget);
+				break;
+			default:
+				state = check_changed(nl, ps, &budget);
+		}
+		if (state != NEIGHBORS_DONE)
+			return state;
+		if (nl->phase == PHASE_PAIRS)
+			end_batch(nl);
+		else
+			nl->phase = nl->phase == PHASE_CHECK ? PHASE_IDLE : nl->phase + 1;
+	}
+	return NEIGHBORS_DONE;
 }
 
 int32_t
 neighbors_next_row(NeighborLists *nl)
 {
-	const BatchItem *before;
+	int			budget = INT32_MAX;
 	int32_t		i;
 
-	if (nl->phase == PHASE_IDLE && !begin_batch(nl, false))
+	nl->rows_only = true;
+	if (nl->phase == PHASE_IDLE && !begin_batch(nl, true, false))
 		return -1;
-	i = next_row(nl, &before);
-	if (i != 0)
+	if ((i = next_row(nl)) != 0)
 		return i;
-	while (nl->changed.n > 0)
-		if (!check(nl, NULL, nl->changed.items[--nl->changed.n]))
-			return -1;
+	if (nl->phase <= PHASE_PAIRS)
+	{
+		/* begun with a store: single pairs can't be looked at any more */
+		for (uint32_t x = 0; x < nl->batch_pairs.n; x++)
+		{
+			i = nl->batch_pairs.pairs[x].i;
+			if (!(nl->pending[i].flags & IN_BATCH) &&
+				!nl_mark(nl, &nl->touched, i, TOUCHED))
+				return -1;
+		}
+		end_batch(nl);
+	}
+	if (nl->phase == PHASE_RESCAN && (i = next_row(nl)) != 0)
+		return i;
+	if (check_changed(nl, NULL, &budget) != NEIGHBORS_DONE)
+		return -1;
 	nl->phase = PHASE_IDLE;
 	return 0;
 }
@@ -547,18 +519,11 @@ neighbors_next_row(NeighborLists *nl)
 bool
 neighbors_put_row(NeighborLists *nl, int32_t i, const PairRowView *row)
 {
-	const BatchItem *before;
 	int32_t		max = i;
 
-	if (next_row(nl, &before) != i)
+	if (next_row(nl) != i)
 		return true;
-	if (row->js)
-		for (int32_t x = 0; x < row->n; x++)
-			max = row->js[x] > max ? row->js[x] : max;
-	else
-		max = row->n > i ? row->n : i;
-	if (!nl_reach(nl, max) || !scan_row(nl, i, row, before))
-		return false;
-	row_done(nl, i, before);
-	return true;
+	for (int32_t c = 0; c < row->n; c++)
+		max = pair_cell_item(row, c) > max ? pair_cell_item(row, c) : max;
+	return nl_reach(nl, max) && put_row(nl, i, row);
 }

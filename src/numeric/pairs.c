@@ -59,8 +59,6 @@ struct PairStore
 	bool		rounded;		/* some sum was not exact */
 	bool		failed;
 	uint64_t	coin;			/* state of the random numbers */
-	void	   *scratch;		/* a sparse row, unpacked */
-	size_t		scratch_bytes;
 };
 
 /* ---------------------------------------------------------------- updates */
@@ -71,32 +69,22 @@ settle_sum(PairStore *ps, double sum, float before)
 {
 	const uint64_t tail = (UINT64_C(1) << 29) - 1;	/* bits a float lacks */
 	uint64_t	bits;
-	float		dot;
 
 	memcpy(&bits, &sum, sizeof(bits));
 	if (bits & tail)
 	{
 		ps->rounded = true;
 		if (fabs(sum) <= 0x1p-19 * fabs((double) before))
-			return -0.0f;
+			return 0;
 		ps->coin = ps->coin * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
 		bits = (bits + (ps->coin >> 35)) & ~tail;
 		memcpy(&sum, &bits, sizeof(sum));
 	}
-	dot = (float) sum;
-	return dot == 0 ? -0.0f : dot;
+	return (float) sum + 0.0f;	/* no -0 */
 }
 
-/*
- * The inner loops come in variants that differ in constants, which the
- * compiler is to fold.  A second reason to insist on inlining: GCC takes a
- * function that does nothing but prefetch for one without effect, and drops
- * its calls.
- */
-#define INLINE	static inline __attribute__((always_inline))
-
 /* Asks for the cells of all pairs, in both directions. */
-INLINE void
+ALWAYS_INLINE void
 prefetch_pairs(const Rows *r, uint32_t i, const int32_t *js, int n,
 			   bool own_dense, bool with_counts)
 {
@@ -143,13 +131,12 @@ own_cells(PairStore *ps, Waiting *w, int n)
 }
 
 /* Adds the terms to the item's own row, and leaves the new dots (and counts)
- * in w->dots.  Returns whether some are dead. */
-INLINE bool
+ * in w->dots. */
+ALWAYS_INLINE void
 add_terms(PairStore *ps, Waiting *w, int n, const Row *row, bool dense,
 		  bool with_counts)
 {
 	const uint32_t *cells = dense ? (const uint32_t *) w->partners : w->cells;
-	bool		dead = false;
 
 	for (int x = 0; x < n; x++)
 	{
@@ -162,16 +149,16 @@ add_terms(PairStore *ps, Waiting *w, int n, const Row *row, bool dense,
 
 			w->counts[x] = *count += w->dcount;
 			if (*count == 0)
-				dot = -0.0f;
+				dot = NO_PAIR;
+			else if (dot == 0)
+				dot = ZERO_PAIR;
 		}
-		dead |= dot == 0;
 		*at = w->dots[x] = dot;
 	}
-	return dead;
 }
 
 /* Stores the new dots in the rows of the partners. */
-INLINE bool
+ALWAYS_INLINE bool
 mirror(PairStore *ps, Waiting *w, int n, bool with_counts)
 {
 	uint32_t	i = (uint32_t) w->item;
@@ -215,30 +202,20 @@ mirror(PairStore *ps, Waiting *w, int n, bool with_counts)
 	return true;
 }
 
-INLINE bool
+ALWAYS_INLINE bool
 work_off(PairStore *ps, Waiting *w, int n, bool with_counts)
 {
 	Row		   *row = &ps->r.rows[w->item];
-	bool		dead;
 
 	if (row_is_dense(row) && w->max_partner < row->size)
-		dead = add_terms(ps, w, n, row, true, with_counts);
+		add_terms(ps, w, n, row, true, with_counts);
 	else
 	{
 		if (!own_cells(ps, w, n))
 			return false;
-		dead = add_terms(ps, w, n, row, row_is_dense(row), with_counts);
+		add_terms(ps, w, n, row, row_is_dense(row), with_counts);
 	}
-	if (!mirror(ps, w, n, with_counts))
-		return false;
-	if (dead)
-	{
-		row->used |= ROW_HAS_DEAD;
-		for (int x = 0; x < n; x++)
-			if (w->dots[x] == 0)
-				ps->r.rows[w->partners[x]].used |= ROW_HAS_DEAD;
-	}
-	return true;
+	return mirror(ps, w, n, with_counts);
 }
 
 /* Works off the waiting call. */
@@ -326,29 +303,6 @@ pairs_add(PairStore *ps, int32_t i, const int32_t *js, const double *rs, int n,
 }
 
 void
-pairs_bury(PairStore *ps, int32_t i)
-{
-	Row		   *row;
-	const int32_t *counts;
-
-	if (!settle(ps) || (uint32_t) i >= ps->r.nitems)
-		return;
-	row = &ps->r.rows[i];
-	if (!(row->used & ROW_HAS_DEAD))
-		return;
-	row->used &= ~ROW_HAS_DEAD;
-	counts = ps->r.with_counts ? row_counts(row) : NULL;
-	for (uint32_t c = 0; c < row->size; c++)
-	{
-		float	   *dot = cell_dot(row, c);
-
-		/* dots can cancel while there are common users: counts are kept */
-		if (pair_is_dead(*dot) && (!counts || counts[c] == 0))
-			*dot = 0.0f;
-	}
-}
-
-void
 pairs_scale(PairStore *ps, double factor)
 {
 	if (!settle(ps))
@@ -368,9 +322,9 @@ pairs_scale(PairStore *ps, double factor)
 
 /* ------------------------------------------------------------ whole rows */
 
-/* Gives all pairs of an item the dot "value", and no common users. */
+/* Ends all pairs of an item. */
 static void
-blank_item(PairStore *ps, uint32_t i, float value)
+blank_item(PairStore *ps, uint32_t i)
 {
 	Row		   *row = &ps->r.rows[i];
 
@@ -380,20 +334,18 @@ blank_item(PairStore *ps, uint32_t i, float value)
 		Row		   *theirs;
 		int64_t		cell;
 
-		if (!is_set(*dot))
+		if (!is_pair(*dot))
 			continue;
-		*dot = value;
+		*dot = NO_PAIR;
 		if (ps->r.with_counts)
 			row_counts(row)[c] = 0;
 		theirs = &ps->r.rows[cell_item(row, c)];
 		if ((cell = find_cell(theirs, i)) < 0)
 			continue;
-		*cell_dot(theirs, (uint32_t) cell) = value;
-		theirs->used |= ROW_HAS_DEAD;
+		*cell_dot(theirs, (uint32_t) cell) = NO_PAIR;
 		if (ps->r.with_counts)
 			row_counts(theirs)[cell] = 0;
 	}
-	row->used |= ROW_HAS_DEAD;
 }
 
 void
@@ -401,7 +353,7 @@ pairs_clear_item(PairStore *ps, int32_t i)
 {
 	if (!settle(ps) || (uint32_t) i >= ps->r.nitems)
 		return;
-	blank_item(ps, (uint32_t) i, 0.0f);
+	blank_item(ps, (uint32_t) i);
 	row_free(&ps->r, &ps->r.rows[i]);
 }
 
@@ -412,10 +364,10 @@ pairs_set_row(PairStore *ps, int32_t i, const PairRowView *view)
 	uint32_t	n = 0,
 				max = (uint32_t) i;
 
-	for (int32_t x = 0; x < view->n; x++)
-		if (is_set(view->dots[x]))
+	for (int32_t c = 0; c < view->n; c++)
+		if (is_pair(pair_cell_dot(view, c)))
 		{
-			uint32_t	j = (uint32_t) (view->js ? view->js[x] : x);
+			uint32_t	j = (uint32_t) pair_cell_item(view, c);
 
 			n++;
 			max = j > max ? j : max;
@@ -428,10 +380,10 @@ pairs_set_row(PairStore *ps, int32_t i, const PairRowView *view)
 		return true;
 	if (!row_shape(&ps->r, row, n + n / 4 + 1, max))
 		return false;
-	for (int32_t x = 0; x < view->n; x++)
-		if (is_set(view->dots[x]))
-			put_cell(&ps->r, row, (uint32_t) (view->js ? view->js[x] : x),
-					 view->dots[x], view->counts ? view->counts[x] : 0);
+	for (int32_t c = 0; c < view->n; c++)
+		if (is_pair(pair_cell_dot(view, c)))
+			put_cell(&ps->r, row, (uint32_t) pair_cell_item(view, c),
+					 pair_cell_dot(view, c), view->counts ? view->counts[c] : 0);
 	return true;
 }
 
@@ -460,12 +412,12 @@ pairs_set(PairStore *ps, int32_t i, int32_t n, const int32_t *js,
 	if (!settle(ps) ||
 		((uint32_t) max >= ps->r.nitems && !rows_reach(&ps->r, (uint32_t) max)))
 		return false;
-	blank_item(ps, (uint32_t) i, -0.0f);
+	blank_item(ps, (uint32_t) i);
 	for (int32_t x = 0; x < n; x++)
 	{
 		int32_t		count = counts ? counts[x] : 0;
 
-		if (is_set(dots[x]) &&
+		if (is_pair(dots[x]) &&
 			(!set_cell(ps, (uint32_t) i, (uint32_t) js[x], dots[x], count) ||
 			 !set_cell(ps, (uint32_t) js[x], (uint32_t) i, dots[x], count)))
 			return false;
@@ -525,46 +477,6 @@ pairs_row(const PairStore *ps, int32_t i, int32_t *js, float *dots,
 	return n;
 }
 
-/* Unpacks a sparse row into the scratch buffer. */
-static bool
-view_sparse(PairStore *ps, const Row *row, PairRowView *view)
-{
-	size_t		n = (row->used & ROW_USED) + 1; /* one is written in vain */
-	size_t		bytes = n * 3 * sizeof(int32_t);
-	const Line *lines = row->cells;
-	int32_t    *js,
-			   *counts = NULL;
-	float	   *dots;
-	int32_t		m = 0;
-
-	if (bytes > ps->scratch_bytes)
-	{
-		size_t		more = arena_round(bytes + bytes / 2);
-		void	   *p = arena_alloc(ps->r.arena, more);
-
-		if (!p)
-			return false;
-		arena_free(ps->r.arena, ps->scratch, ps->scratch_bytes);
-		ps->scratch = p;
-		ps->scratch_bytes = more;
-	}
-	js = ps->scratch;
-	dots = (float *) (js + n);
-	if (ps->r.with_counts)
-		counts = (int32_t *) (dots + n);
-	for (uint32_t l = 0; l < row->size / LINE_SLOTS; l++)
-		for (int s = 0; s < LINE_SLOTS; s++)
-		{
-			js[m] = (int32_t) lines[l].items[s];
-			dots[m] = lines[l].dots[s];
-			if (counts)
-				counts[m] = row_counts(row)[l * LINE_SLOTS + (uint32_t) s];
-			m += is_set(lines[l].dots[s]);
-		}
-	*view = (PairRowView) {m, js, dots, counts};
-	return true;
-}
-
 bool
 pairs_view(PairStore *ps, int32_t i, PairRowView *view)
 {
@@ -578,10 +490,21 @@ pairs_view(PairStore *ps, int32_t i, PairRowView *view)
 	row = &ps->r.rows[i];
 	if (row->size == 0)
 		return true;
-	if (!row_is_dense(row))
-		return view_sparse(ps, row, view);
-	view->n = (int32_t) (row->size < ps->r.nitems ? row->size : ps->r.nitems);
+	view->n = (int32_t) row->size;
 	view->dots = row->cells;
+	if (row_is_dense(row))
+	{
+		if (row->size > ps->r.nitems)
+			view->n = (int32_t) ps->r.nitems;
+	}
+	else
+	{
+		const Line *lines = row->cells;
+
+		view->in_lines = true;
+		view->js = (const int32_t *) lines->items;
+		view->dots = lines->dots;
+	}
 	if (ps->r.with_counts)
 		view->counts = row_counts(row);
 	return true;
@@ -624,6 +547,12 @@ bool
 pairs_expect(PairStore *ps, int32_t max_item)
 {
 	return (uint32_t) max_item < ps->r.nitems || rows_reach(&ps->r, (uint32_t) max_item);
+}
+
+int32_t
+pairs_max_item(const PairStore *ps)
+{
+	return (int32_t) ps->r.nitems - 1;
 }
 
 size_t

@@ -5,16 +5,9 @@
  * dot(i,j) = sum over users of r(u,i) * r(u,j).  The matrix is symmetric and
  * sparse and is stored in both directions, so that the partners of an item
  * are one row.  Items are numbers from 1.
- *
- * A cell that has a dot but lost it again (the last common user left) stays
- * until a reader has seen it: it is "dead" and holds -0.0f, which adds and
- * compares like zero, while a pair that never was is +0.0f.  See
- * pairs_bury().
  */
 #ifndef RECSYS_NUMERIC_PAIRS_H
 #define RECSYS_NUMERIC_PAIRS_H
-
-#include <string.h>
 
 #include "numeric/alloc.h"
 
@@ -46,20 +39,50 @@ extern void pairs_get(const PairStore *ps, int32_t i, int32_t j,
 					  float *dot, int32_t *count);
 
 /*
- * A row as it lies in memory, for scans.  js NULL: dense, dots[j] for j in
- * [0, n); else the pairs (js[x], dots[x]), x in [0, n), in no order.  counts
- * is parallel to dots, or NULL in a store without counts.  Cells that were
- * never set or are buried are +0.0f.  A view of a sparse row lives in a
- * buffer of the store: it ends with the next call on the store.
+ * A row as it lies in memory, for scans: n cells, each a partner and a dot,
+ * read with pair_cell_item() and pair_cell_dot().  Cells of partners that have
+ * no dot, or of no partner (item 0), hold 0.
+ *
+ *	  dense		js NULL: cell c is item c, dots[c]
+ *	  listed	item js[c], dots[c]
+ *	  in lines	of eight: items of line l are js[16 * l ...], their dots
+ *				dots[16 * l ...]; n is a multiple of eight
+ *
+ * counts are parallel to the cells, or NULL in a store without.
  */
+#define PAIR_LINE	8
+
 typedef struct PairRowView
 {
 	int32_t		n;
+	bool		in_lines;
 	const int32_t *js;
 	const float *dots;
 	const int32_t *counts;
 } PairRowView;
 
+static inline size_t
+pair_cell_offset(const PairRowView *row, int32_t c)
+{
+	size_t		cell = (size_t) c;
+
+	return row->in_lines ? 2 * cell - cell % PAIR_LINE : cell;
+}
+
+static inline int32_t
+pair_cell_item(const PairRowView *row, int32_t c)
+{
+	return row->js ? row->js[pair_cell_offset(row, c)] : c;
+}
+
+static inline float
+pair_cell_dot(const PairRowView *row, int32_t c)
+{
+	return row->dots[pair_cell_offset(row, c)];
+}
+
+/* Ends with the next call that changes the store.  False: a call before had
+ * failed. */
 extern bool pairs_view(PairStore *ps, int32_t i, PairRowView *view);
 
 /* Copies the pairs of row i with a dot other than 0, in no order; returns
@@ -68,34 +91,22 @@ extern int32_t pairs_row_size(const PairStore *ps, int32_t i);
 extern int32_t pairs_row(const PairStore *ps, int32_t i, int32_t *js,
 						 float *dots, int32_t *counts);
 
-/* Lets the dead cells of row i go (they turn to +0.0f), once whoever follows
- * the store has seen that their dots are gone. */
-extern void pairs_bury(PairStore *ps, int32_t i);
-
-/* Replaces the values of row and column i by exact ones, as after a rebuild of
- * the row; cells without a new value are dead.  counts NULL without counts. */
+/* Replaces row and column i by exact values, as after a rebuild of the row.
+ * counts NULL without counts. */
 extern bool pairs_set(PairStore *ps, int32_t i, int32_t n, const int32_t *js,
 					  const float *dots, const int32_t *counts);
 
-/* Replaces row i alone: for a builder that sets every row.  Cells 1..n-1 of
- * dense arrays if js is NULL, as in PairRowView. */
+/* Replaces row i alone: for a builder that sets every row. */
 extern bool pairs_set_row(PairStore *ps, int32_t i, const PairRowView *row);
 
 /* Largest item number that will come soon: rows become dense for so many. */
 extern bool pairs_expect(PairStore *ps, int32_t max_item);
 
+/* Largest item number seen, or told by pairs_expect(). */
+extern int32_t pairs_max_item(const PairStore *ps);
+
 extern void pairs_scale(PairStore *ps, double factor);
 /* Row and column i become empty. */
 extern void pairs_clear_item(PairStore *ps, int32_t i);
-
-/* Is this cell dead (see above)? */
-static inline bool
-pair_is_dead(float dot)
-{
-	uint32_t	bits;
-
-	memcpy(&bits, &dot, sizeof(bits));
-	return bits == UINT32_C(0x80000000);
-}
 
 #endif							/* RECSYS_NUMERIC_PAIRS_H */

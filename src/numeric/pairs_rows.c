@@ -66,7 +66,7 @@ row_grow(Rows *rows, Row *row, uint32_t item)
 				max = item;
 
 	for (uint32_t c = 0; c < old.size; c++)
-		if (is_set(*cell_dot(&old, c)))
+		if (is_pair(*cell_dot(&old, c)))
 		{
 			n++;
 			max = cell_item(&old, c) > max ? cell_item(&old, c) : max;
@@ -77,12 +77,11 @@ row_grow(Rows *rows, Row *row, uint32_t item)
 		*row = old;
 		return false;
 	}
-	row->used |= old.used & ROW_HAS_DEAD;
 	for (uint32_t c = 0; c < old.size; c++)
 	{
 		float		dot = *cell_dot(&old, c);
 
-		if (is_set(dot))
+		if (is_pair(dot))
 			put_cell(rows, row, cell_item(&old, c), dot,
 					 rows->with_counts ? row_counts(&old)[c] : 0);
 	}

@@ -19,17 +19,17 @@
 #include <string.h>
 
 #include "numeric/arena.h"
+#include "numeric/pairs.h"
 
 #ifdef __SSE2__
 #include <emmintrin.h>
 #endif
 
-#define LINE_SLOTS		8
+#define LINE_SLOTS		PAIR_LINE
 #define CACHE_LINE		64
 
 #define ROW_DENSE		UINT32_C(0x80000000)
-#define ROW_HAS_DEAD	UINT32_C(0x40000000)	/* a cell may be dead */
-#define ROW_USED		UINT32_C(0x3fffffff)
+#define ROW_USED		UINT32_C(0x7fffffff)
 
 typedef struct Line
 {
@@ -41,7 +41,7 @@ typedef struct Row
 {
 	void	   *cells;			/* NULL: empty */
 	uint32_t	size;			/* slots or columns */
-	uint32_t	used;			/* occupied slots (sparse) and ROW_ flags */
+	uint32_t	used;			/* occupied slots (sparse) and ROW_DENSE */
 } Row;
 
 typedef struct Rows
@@ -58,7 +58,7 @@ extern bool rows_reach(Rows *rows, uint32_t max_item);
 /* Gives an empty row the form that is smaller for n items, the largest of
  * them max_item. */
 extern bool row_shape(Rows *rows, Row *row, uint32_t n, uint32_t max_item);
-/* Makes room for one more item in a row; buried cells go. */
+/* Makes room for one more item in a row; cells of pairs that are gone go. */
 extern bool row_grow(Rows *rows, Row *row, uint32_t item);
 extern void row_free(Rows *rows, Row *row);
 
@@ -97,9 +97,15 @@ cell_dot(const Row *row, uint32_t cell)
 	return (float *) row->cells + cell_offset(row_is_dense(row), cell);
 }
 
-/* Was this dot ever set, and not buried since? */
+/*
+ * Is this the dot of a pair?  +0 is none; a pair whose dot is zero but that has
+ * common users to be counted, or that is about to get its dot, holds -0.
+ */
+#define NO_PAIR			0.0f
+#define ZERO_PAIR		(-0.0f)
+
 static inline bool
-is_set(float dot)
+is_pair(float dot)
 {
 	uint32_t	bits;
 
@@ -212,9 +218,8 @@ make_cell(Rows *rows, Row *row, uint32_t item)
 			{
 				Line	   *line = (Line *) row->cells + slot / LINE_SLOTS;
 
-				/* dead until it gets a value: a row that grows keeps it */
 				line->items[slot % LINE_SLOTS] = item;
-				line->dots[slot % LINE_SLOTS] = -0.0f;
+				line->dots[slot % LINE_SLOTS] = ZERO_PAIR;
 				row->used++;
 				return slot;
 			}

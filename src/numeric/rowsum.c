@@ -199,6 +199,7 @@ rowsum_take(RowSum *rs, int32_t i, PairRowView *row)
 		take_listed(rs, row);
 	else
 		take_all(rs, row);
+	row->in_lines = false;
 	row->dots = rs->dots;
 	row->counts = rs->counts;
 	rs->listed = true;

@@ -28,7 +28,6 @@ typedef struct Setup
 typedef struct World
 {
 	const Setup *s;
-	NeighborParams params;
 	Meter		meter;
 	Allocator	memory;
 	PairStore  *ps;				/* NULL without store */
@@ -124,6 +123,17 @@ event(World *w, Random *r, const Zipf *z, int newest)
 
 	if (i > newest)
 		i = newest;
+	if (w->s->params.drift == 0 && random_below(r, 16) != 0)
+	{
+		/* a nudge to something that u has */
+		n = history(w, u, 0);
+		if (n == 0)
+			return;
+		i = w->js[random_below(r, (uint32_t) n)];
+		change(w, u, i, w->s->ratings == 0 ? *rating(w, u, i) * (0.999 + random_real(r) / 500)
+			   : *rating(w, u, i) + (*rating(w, u, i) > 1 && random_below(r, 3) == 0 ? -1 : 1));
+		return;
+	}
 	if (*rating(w, u, i) != 0 && random_below(r, 4) == 0)
 		change(w, u, i, 0);
 	else
@@ -152,7 +162,7 @@ refresh(World *w, Random *r, const Zipf *z, int newest, int between)
 	{
 		NeighborsState state;
 
-		while ((state = neighbors_refresh(w->nl, w->ps, true, w->s->budget)) == NEIGHBORS_MORE)
+		while ((state = neighbors_refresh(w->nl, w->ps, w->s->budget)) == NEIGHBORS_MORE)
 			for (int e = 0; e < between; e++)
 				event(w, r, z, newest);
 		w->good &= state == NEIGHBORS_DONE;
@@ -261,7 +271,7 @@ judge_row(World *w, int i, double *exact, Verdict *v)
 	float		listed[64];
 	int			n = neighbors_topk(w->nl, i, list, listed),
 				positive = 0;
-	double		sorted[1024] = {0};
+	double		sorted[1024];
 
 	exact_row(w, i, exact);
 	for (int j = 1; j <= w->s->nitems; j++)
@@ -310,9 +320,7 @@ world_open(World *w, const Setup *s)
 	if (s->with_store)
 		w->ps = pairs_create(&w->memory, (size_t) 64 << 20, s->params.min_support > 1);
 	w->sum = rowsum_create(&w->memory, s->params.min_support > 1);
-	w->params = s->params;
-	w->params.rows_only = !s->with_store;
-	w->nl = neighbors_create(&w->memory, (size_t) 64 << 20, &w->params);
+	w->nl = neighbors_create(&w->memory, (size_t) 64 << 20, &s->params);
 	w->r = calloc((size_t) s->nusers * n, sizeof(double));
 	w->sumsq = calloc(n, sizeof(double));
 	w->js = calloc(n, sizeof(int32_t));
@@ -346,7 +354,7 @@ restart(World *w)
 	int			k = w->s->params.k;
 
 	neighbors_destroy(w->nl);
-	w->nl = neighbors_create(&w->memory, (size_t) 64 << 20, &w->params);
+	w->nl = neighbors_create(&w->memory, (size_t) 64 << 20, &w->s->params);
 	neighbors_set_sumsq(w->nl, w->sumsq, (int32_t) w->s->nitems + 1);
 	for (int i = 1; i <= w->s->nitems; i++)
 		if (w->n[i] > 0)
@@ -362,10 +370,16 @@ run(const Setup *s, int rounds)
 	Zipf		z = zipf_make(s->nitems, s->zipf);
 	Verdict		v = {0};
 	NeighborsWork work;
+	double		drift = s->params.drift < 0 ? 0 : NEIGHBORS_DRIFT;
 	int64_t		before,
 				again;
 
 	world_open(&w, s);
+	if (drift > 0)
+		for (int e = 0; e < s->nusers * s->longest / 2; e++)
+			change(&w, (int) random_below(&r, (uint32_t) s->nusers),
+				   s->zipf > 0 ? zipf_next(&z, &r) : 1 + (int) random_below(&r, (uint32_t) s->nitems),
+				   some_rating(s, &r));
 	for (int round = 0; round < rounds; round++)
 	{
 		/* new items all along the first half */
@@ -388,6 +402,15 @@ run(const Setup *s, int rounds)
 		refresh(&w, &r, s->zipf > 0 ? &z : NULL, newest, round % 2 ? 3 : 0);
 		if (round % 7 == 3)
 			forget(&w, 1 + (int) random_below(&r, (uint32_t) newest));
+		if (strstr(s->name, "store lost") && round == rounds / 2)
+		{
+			/* in the middle of a refresh */
+			for (int e = 0; e < 50; e++)
+				event(&w, &r, &z, newest);
+			neighbors_refresh(w.nl, w.ps, 3);
+			pairs_destroy(w.ps);
+			w.ps = NULL;
+		}
 		/* once more for what came between, and for rows made anew */
 		refresh(&w, &r, NULL, newest, 0);
 		refresh(&w, &r, NULL, newest, 0);
@@ -395,15 +418,15 @@ run(const Setup *s, int rounds)
 		judge(&w, &v);
 	}
 	work = neighbors_work(w.nl);
-	ok(w.good && v.score_off <= 5.1e-4 && v.missed_by <= 5.1e-4,
+	ok(w.good && v.score_off <= 5.1e-4 + 2 * drift && v.missed_by <= 5.1e-4 + 4 * drift,
 	   "%s: published within %.3g, missed by at most %.3g, %d refreshes",
 	   s->name, v.score_off, v.missed_by, rounds);
-	ok(v.list_off <= 2e-5 && v.not_listed == 0,
+	ok(v.list_off <= 2e-5 + 2 * drift && v.not_listed == 0,
 	   "%s: lists are the k best (off by %.3g, %d misplaced)", s->name, v.list_off, v.not_listed);
-	ok(work.rescans * 5 <= work.scans + 20,
-	   "%s: %lld scans, %lld rescans, %lld rows written, %.1f lists searched per scan",
-	   s->name, (long long) work.scans, (long long) work.rescans, (long long) w.writes,
-	   (double) work.lookups / (double) (work.scans + 1));
+	ok(work.rescans * 5 <= work.scans + s->nitems && (drift == 0 || work.pairs > 0),
+	   "%s: %lld scans, %lld rescans, %lld single pairs, %lld rows written, %lld lists searched",
+	   s->name, (long long) work.scans, (long long) work.rescans, (long long) work.pairs,
+	   (long long) w.writes, (long long) work.lookups);
 
 	before = w.writes;
 	restart(&w);
@@ -412,7 +435,7 @@ run(const Setup *s, int rounds)
 	again = w.writes - before;
 	v = (Verdict) {0};
 	judge(&w, &v);
-	ok(w.good && again == 0 && v.score_off <= 5.1e-4 && v.missed_by <= 5.1e-4 && v.list_off <= 2e-5 &&
+	ok(w.good && again <= (drift > 0 ? s->nitems / 5 : 0) && v.score_off <= 5.1e-4 && v.missed_by <= 5.1e-4 && v.list_off <= 2e-5 &&
 	   v.not_listed == 0,
 	   "%s: after a restart %lld rows written again, published within %.3g", s->name,
 	   (long long) again, v.score_off);
@@ -427,18 +450,20 @@ test_scan(void)
 {
 	enum
 	{
-		N = 1000
+		N = 1024
 	};
 	Random		r = {9};
-	float		dots[N],
+	float		lines[2 * N],	/* also as plain dots */
 				norms[N],
 				gates[N];
 	int32_t		js[N];
-	int32_t		own[4][N + SCAN_SLACK],
-				theirs[4][N + SCAN_SLACK];
-	RowScanFunction function;
+	int32_t		own[2][N + SCAN_SLACK],
+				theirs[2][N + SCAN_SLACK];
+	RowScanFunction function,
+				plain;
 	const char *name;
 
+	row_scan_variant(0, &plain, &name);
 	for (int v = 0; row_scan_variant(v, &function, &name); v++)
 	{
 		int			wrong = 0,
@@ -449,41 +474,44 @@ test_scan(void)
 			ok(true, "inner loop %s: not on this processor # SKIP", name);
 			continue;
 		}
-		for (int round = 0; round < 200; round++)
+		for (int round = 0; round < 300; round++)
 		{
-			RowScan		scan = {.dots = dots, .norms = norms, .gates = gates,
-				.shrinkage = round % 3 ? 0 : 10, .norm = 3, .bar = round % 5 ? 0.1f : 0,
-				.fall = round % 4 ? 0 : 2, .lift = 1.001f, .base = 2.5f
-			};
-			RowScan		plain;
-			int32_t		from = (int32_t) random_below(&r, N / 2),
+			PairRowView row = {.n = N, .dots = lines};
+			RowScan		scan[2];
+			int32_t		from = (int32_t) random_below(&r, N / 16) * 8,
 						to = from + (int32_t) random_below(&r, N / 2);
 
 			for (int x = 0; x < N; x++)
 			{
-				dots[x] = (float) random_below(&r, 4) - 1;
-				if (dots[x] == 0 && random_below(&r, 2))
-					dots[x] = -0.0f;
 				norms[x] = (float) random_below(&r, 9);
 				gates[x] = random_below(&r, 5) ? (float) random_real(&r) : random_below(&r, 2) ? INFINITY : 0;
 				js[x] = (int32_t) random_below(&r, N);
 			}
-			scan.js = round & 1 ? js : NULL;
-			plain = scan;
-			scan.own = own[0];
-			scan.theirs = round % 7 ? theirs[0] : NULL;
-			plain.own = own[1];
-			plain.theirs = round % 7 ? theirs[1] : NULL;
-			function(&scan, from, to);
-			row_scan_variant(0, &function, &name);
-			function(&plain, from, to);
-			row_scan_variant(v, &function, &name);
-			wrong += scan.nown != plain.nown || scan.ntheirs != plain.ntheirs;
-			for (int x = 0; x < scan.nown; x++)
-				wrong += own[0][x] != own[1][x];
-			for (int x = 0; x < scan.ntheirs; x++)
-				wrong += theirs[0][x] != theirs[1][x];
-			cells += scan.nown + scan.ntheirs;
+			for (int x = 0; x < 2 * N; x++)
+				lines[x] = random_below(&r, 3) ? 0 : (float) random_below(&r, 9) - 2;
+			if (round % 3 == 1)
+				row.js = js;
+			if (round % 3 == 2)
+			{
+				row.in_lines = true;
+				for (int x = 0; x < N; x++)
+					memcpy(&lines[x / 8 * 16 + x % 8], &js[x], sizeof(int32_t));
+				row.js = (const int32_t *) lines;
+				row.dots = lines + 8;
+				to = from + (to - from) / 8 * 8;
+			}
+			for (int x = 0; x < 2; x++)
+			{
+				scan[x] = (RowScan) {.row = &row, .norms = norms, .gates = gates,
+					.shrinkage = round % 2 ? 0 : 10, .norm = 3, .bar = round % 5 ? 0.1f : 0,
+					.own = own[x], .theirs = round % 7 ? theirs[x] : NULL
+				};
+				(x ? plain : function) (&scan[x], from, to);
+			}
+			wrong += scan[0].nown != scan[1].nown || scan[0].ntheirs != scan[1].ntheirs ||
+				memcmp(own[0], own[1], sizeof(int32_t) * (size_t) scan[1].nown) != 0 ||
+				memcmp(theirs[0], theirs[1], sizeof(int32_t) * (size_t) scan[1].ntheirs) != 0;
+			cells += scan[0].nown + scan[0].ntheirs;
 		}
 		ok(wrong == 0 && cells > 1000, "inner loop %s: %d cells picked, %d differences", name, cells, wrong);
 	}
@@ -493,18 +521,26 @@ int
 main(void)
 {
 	static const Setup setups[] = {
-		{"plain", 60, 120, 30, 1.0, 1, {5, 0, 1, 0, false}, true, 1000, 60, 1},
-		{"k = 3, uniform", 60, 150, 25, 0, 1, {3, 0, 1, 0, false}, true, 10, 40, 2},
-		{"ratings, shrinkage", 80, 200, 40, 1.0, 5, {10, 10, 1, 0, false}, true, 7, 100, 3},
-		{"min support", 80, 150, 40, 0.8, 5, {6, 0, 3, 0, false}, true, 20, 80, 4},
-		{"min support, shrinkage, real", 80, 150, 40, 0.8, 0, {6, 5, 2, 0, false}, true, 20, 80, 5},
-		{"real", 60, 120, 30, 1.0, 0, {5, 0, 1, 0, false}, true, 50, 50, 6},
-		{"signed", 60, 120, 30, 1.0, -3, {5, 2, 1, 0, false}, true, 50, 50, 7},
-		{"single events", 40, 100, 20, 1.0, 5, {4, 0, 1, 0, false}, true, 3, 2, 8},
-		{"k = 1", 40, 100, 20, 1.0, 5, {1, 1, 1, 0, false}, true, 3, 20, 9},
-		{"many more partners than k", 200, 500, 60, 1.0, 1, {3, 0, 1, 0, false}, true, 100, 400, 10},
-		{"without a store", 60, 120, 30, 1.0, 5, {5, 0, 1, 0, false}, false, 0, 40, 11},
-		{"without a store, min support", 60, 120, 30, 0.5, 0, {4, 3, 2, 0, false}, false, 0, 40, 12},
+		{"plain", 60, 120, 30, 1.0, 1, {5, 0, 1, 0, -1}, true, 1000, 60, 1},
+		{"k = 3, uniform", 60, 150, 25, 0, 1, {3, 0, 1, 0, -1}, true, 10, 40, 2},
+		{"ratings, shrinkage", 80, 200, 40, 1.0, 5, {10, 10, 1, 0, -1}, true, 7, 100, 3},
+		{"min support", 80, 150, 40, 0.8, 5, {6, 0, 3, 0, -1}, true, 20, 80, 4},
+		{"min support, shrinkage, real", 80, 150, 40, 0.8, 0, {6, 5, 2, 0, -1}, true, 20, 80, 5},
+		{"real", 60, 120, 30, 1.0, 0, {5, 0, 1, 0, -1}, true, 50, 50, 6},
+		{"signed", 60, 120, 30, 1.0, -3, {5, 2, 1, 0, -1}, true, 50, 50, 7},
+		{"single events", 40, 100, 20, 1.0, 5, {4, 0, 1, 0, -1}, true, 3, 2, 8},
+		{"k = 1", 40, 100, 20, 1.0, 5, {1, 1, 1, 0, -1}, true, 3, 20, 9},
+		{"many more partners than k", 200, 500, 60, 1.0, 1, {3, 0, 1, 0, -1}, true, 100, 400, 10},
+		{"without a store", 60, 120, 30, 1.0, 5, {5, 0, 1, 0, -1}, false, 0, 40, 11},
+		{"without a store, min support", 60, 120, 30, 0.5, 0, {4, 3, 2, 0, -1}, false, 0, 40, 12},
+		{"drift", 80, 100, 14, 1.0, 1000, {5, 0, 1, 0, 0}, true, 1000, 30, 13},
+		{"drift, uniform", 150, 150, 14, 0, 300, {3, 0, 1, 0, 0}, true, 5, 60, 14},
+		{"drift, shrinkage, min support", 100, 100, 14, 0.5, 1000, {6, 1e5, 2, 0, 0}, true, 5, 60, 15},
+		{"drift, real", 80, 100, 14, 0.5, 0, {5, 0, 1, 0, 0}, true, 50, 30, 16},
+		{"drift, signed", 80, 100, 14, 0.5, -1000, {5, 2, 1, 0, 0}, true, 10, 30, 17},
+		{"drift, single events", 60, 60, 10, 0.5, 500, {4, 0, 1, 0, 0}, true, 3, 2, 18},
+		{"drift, many partners", 400, 500, 20, 0.5, 1000, {3, 0, 1, 0, 0}, true, 100, 100, 19},
+		{"drift, store lost", 80, 100, 14, 1.0, 500, {5, 0, 1, 0, 0}, true, 10, 30, 20},
 	};
 
 	test_scan();
