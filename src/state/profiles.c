@@ -111,6 +111,8 @@ profile_find(const Profile *p, int32 item)
 static void
 mark_dirty(Profiles *ps, Profile *p, int32 segment)
 {
+	if (p->ndirty > 0 && p->newest_dirty == segment)
+		return;
 	if (p->ndirty == 0)
 	{
 		if (ps->ndirty == ps->maxdirty)
@@ -136,6 +138,7 @@ mark_dirty(Profiles *ps, Profile *p, int32 segment)
 		ps->bytes += GetMemoryChunkSpace(p->dirty);
 	}
 	p->dirty[p->ndirty++] = segment;
+	p->newest_dirty = segment;
 }
 
 void

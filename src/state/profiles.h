@@ -36,6 +36,8 @@ typedef struct Profile
 	int32		ndirty;
 	int32		maxdirty;
 	int32	   *dirty;			/* segments to rewrite */
+	int32		newest_dirty;	/* the last of them, if there are any: mostly it
+								 * is the one again */
 	bool		referenced;		/* second chance of the eviction */
 } Profile;
 
