@@ -121,9 +121,32 @@ announce_attached(Oid relid)
 	}
 }
 
-/* Messages to the sources whose events relid may hold, or some of them. */
+/* Does the command change whether the source may read its events at all? */
+static bool
+changes_access(AlterTableStmt *stmt)
+{
+	ListCell   *lc;
+
+	foreach(lc, stmt->cmds)
+		switch (lfirst_node(AlterTableCmd, lc)->subtype)
+		{
+			case AT_ChangeOwner:
+			case AT_EnableRowSecurity:
+			case AT_ForceRowSecurity:
+			case AT_SetUnLogged:
+				return true;
+			default:
+				break;
+		}
+	return false;
+}
+
+/*
+ * Messages to the sources whose events relid may hold, or some of them.  With
+ * "check" their workers look at the table again after the commit.
+ */
 static void
-announce_rewritten(Oid relid)
+announce_altered(Oid relid, bool check)
 {
 	List	   *ancestors = get_rel_relispartition(relid) ? get_partition_ancestors(relid) : NIL;
 	ListCell   *lc;
@@ -135,7 +158,11 @@ announce_rewritten(Oid relid)
 		if (source->events == relid || list_member_oid(ancestors, source->events) ||
 			(get_rel_relispartition(source->events) &&
 			 list_member_oid(get_partition_ancestors(source->events), relid)))
+		{
 			message_send(source, MESSAGE_REWRITE, NULL, 0, true);
+			if (check && shared_control != NULL)
+				shared_notify_at_commit();
+		}
 	}
 }
 
@@ -148,7 +175,7 @@ after_alter_table(AlterTableStmt *stmt)
 		return;
 	CommandCounterIncrement();
 	PushActiveSnapshot(GetTransactionSnapshot());
-	announce_rewritten(relid);
+	announce_altered(relid, changes_access(stmt));
 	PopActiveSnapshot();
 }
 

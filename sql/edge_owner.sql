@@ -1,0 +1,26 @@
+-- Whose events they are no longer, the source stops to read.
+SET client_min_messages = error;
+CREATE ROLE regress_eo_old;
+CREATE ROLE regress_eo_new;
+CREATE TABLE eo_events (u int, i int);
+CREATE INDEX ON eo_events (u);
+ALTER TABLE eo_events OWNER TO regress_eo_old;
+SELECT recsys.create_source('eo', 'eo_events', 'u', 'i');
+INSERT INTO eo_events VALUES (1, 1);
+SELECT recsys.wait_for('eo');
+ALTER TABLE eo_events OWNER TO regress_eo_new;
+INSERT INTO eo_events VALUES (2, 2);
+SELECT recsys.wait_for('eo', timeout => '2 s');
+SELECT count(*) FROM eo.interactions;
+SELECT state, last_error LIKE '%does not belong to the owner%' FROM recsys.status WHERE source = 'eo';
+ALTER TABLE eo_events OWNER TO regress_eo_old;
+SELECT recsys.wait_for('eo');
+SELECT count(*) FROM eo.interactions;
+ALTER TABLE eo_events ENABLE ROW LEVEL SECURITY;
+SELECT recsys.wait_for('eo', timeout => '2 s');
+ALTER TABLE eo_events DISABLE ROW LEVEL SECURITY;
+SELECT recsys.resync('eo');
+SELECT recsys.wait_for('eo');
+SELECT recsys.drop_source('eo');
+DROP TABLE eo_events;
+DROP ROLE regress_eo_old, regress_eo_new;
