@@ -1,6 +1,7 @@
 -- Values and times at the ends of their types: rejected by reason or counted,
 -- and nothing is left of what is deleted again.
 SET client_min_messages = warning;
+SET timezone = 'UTC';
 CREATE TABLE ev_events (u bigint, i int, t text, v float8, ts timestamptz);
 CREATE INDEX ON ev_events (u);
 ALTER TABLE ev_events REPLICA IDENTITY FULL;
