@@ -182,6 +182,7 @@ log_pairs(NeighborLists *nl, int32_t i, const int32_t *js, const double *rs,
 		  int n, double delta)
 {
 	Pairs	   *p = &nl->pairs;
+	bool		counted = nl->min_support > 1;	/* then a score can also end by its count */
 
 	if (p->n + (uint32_t) n > p->max)
 	{
@@ -191,7 +192,7 @@ log_pairs(NeighborLists *nl, int32_t i, const int32_t *js, const double *rs,
 		p->max = more;
 	}
 	for (int x = 0; x < n; x++)
-		p->pairs[p->n++] = (Pair) {i, delta * rs[x] < 0 ? -js[x] : js[x]};
+		p->pairs[p->n++] = (Pair) {i, counted || delta * rs[x] < 0 ? -js[x] : js[x]};
 	nl->pending[i].pairs += (uint32_t) n;
 	return true;
 }

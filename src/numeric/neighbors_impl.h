@@ -69,7 +69,7 @@ typedef struct Pending
 typedef struct Pair
 {
 	int32_t		i;
-	int32_t		j;				/* -j: the dot may have fallen */
+	int32_t		j;				/* -j: its score may have fallen */
 } Pair;
 
 /* Growing arrays. */

@@ -29,8 +29,8 @@
  *				lists that have i, which are among its members, it ends.
  *	  PAIRS		of the log, unless one item was in the batch: the same for single
  *				pairs, in both lists.  If the score does not lie above the floor,
- *				the pair can be an entry only if its dot fell: dots that only
- *				rose, rounding included, were below the floor before, too.
+ *				the pair can be an entry only if it fell: where dots only rose,
+ *				rounding included, it was below the floor before, too.
  *	  RESCAN	makes a list anew that lost entries and violates (I3)
  *	  CHECK		compares the lists that changed with what is published
  *

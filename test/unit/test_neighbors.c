@@ -538,6 +538,7 @@ main(void)
 		{"drift, shrinkage, min support", 100, 100, 14, 0.5, 1000, {6, 1e5, 2, 0, 0}, true, 5, 60, 15},
 		{"drift, real", 80, 100, 14, 0.5, 0, {5, 0, 1, 0, 0}, true, 50, 30, 16},
 		{"drift, signed", 80, 100, 14, 0.5, -1000, {5, 2, 1, 0, 0}, true, 10, 30, 17},
+		{"drift, signed, min support", 60, 40, 14, 0.5, -300, {5, 0, 4, 0, 0}, true, 10, 12, 21},
 		{"drift, single events", 60, 60, 10, 0.5, 500, {4, 0, 1, 0, 0}, true, 3, 2, 18},
 		{"drift, many partners", 400, 500, 20, 0.5, 1000, {3, 0, 1, 0, 0}, true, 100, 100, 19},
 		{"drift, store lost", 80, 100, 14, 1.0, 500, {5, 0, 1, 0, 0}, true, 10, 30, 20},
