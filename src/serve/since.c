@@ -25,10 +25,19 @@ column_ref(const char *name)
 	return psprintf("e.%s", quote_identifier(name));
 }
 
-/* Contribution of a row before decay: of type double precision, null where
- * the row is to be rejected. */
+/* The event's time; a timestamp without time zone is UTC, as in the stream. */
+static char *
+time_ref(const RecsysSource *source)
+{
+	AttrNumber	attnum = get_attnum(source->events, source->time_column);
+
+	return psprintf(get_atttype(source->events, attnum) == TIMESTAMPOID ?
+					"(%s AT TIME ZONE 'UTC')" : "%s", column_ref(source->time_column));
+}
+
+/* Weight of the row's type. */
 static void
-append_contribution(StringInfo sql, const RecsysSource *source)
+append_weight(StringInfo sql, const RecsysSource *source)
 {
 	if (source->has_weights && source->type_column)
 	{
@@ -42,6 +51,22 @@ append_contribution(StringInfo sql, const RecsysSource *source)
 	}
 	else
 		appendStringInfoString(sql, "double precision '1'");
+}
+
+/* Contribution of a row before decay: of type double precision, null where
+ * the row is to be rejected.  Of a rating only its presence counts. */
+static void
+append_contribution(StringInfo sql, const RecsysSource *source)
+{
+	if (source->explicit_feedback)
+	{
+		appendStringInfo(sql, "CASE WHEN %1$s BETWEEN -%2$g AND %2$g THEN ",
+						 column_ref(source->value_column), RECSYS_MAX_AMOUNT);
+		append_weight(sql, source);
+		appendStringInfoString(sql, " END");
+		return;
+	}
+	append_weight(sql, source);
 	if (source->value_column)
 		appendStringInfo(sql,
 						 " * (CASE WHEN %1$s BETWEEN 0 AND 1e-150 THEN 0"
@@ -84,7 +109,7 @@ static char *
 since_query(ServeCall *call)
 {
 	const RecsysSource *source = call->source;
-	const char *time = column_ref(source->time_column);
+	const char *time = time_ref(source);
 	StringInfoData sql;
 
 	initStringInfo(&sql);
@@ -103,11 +128,7 @@ since_query(ServeCall *call)
 					 column_ref(NameStr(source->item.name)),
 					 format_type_be_qualified(source->item.type),
 					 column_ref(NameStr(source->user.name)), time);
-	if (source->explicit_feedback)
-		appendStringInfo(&sql, "CASE WHEN %1$s BETWEEN -%2$g AND %2$g THEN double precision '1' END",
-						 column_ref(source->value_column), RECSYS_MAX_AMOUNT);
-	else
-		append_contribution(&sql, source);
+	append_contribution(&sql, source);
 	appendStringInfo(&sql, " AS contribution FROM %s%s AS e WHERE %s >= now() - $1"
 					 " AND %s <= statement_timestamp() + interval '%d seconds'",
 					 get_rel_relkind(source->events) == RELKIND_PARTITIONED_TABLE ? "" : "ONLY ",

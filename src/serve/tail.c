@@ -209,7 +209,7 @@ take_row(TailScan *scan, TailLeaf *leaf, TupleTableSlot *slot, uint64 xid)
 	if (event_clean(leaf->map, slot->tts_values, slot->tts_isnull, false,
 					GetCurrentStatementStartTimestamp(), &event) != REJECT_NONE)
 		return;
-	if (event.weight == 0 && !source->explicit_feedback)
+	if (event.ignored)
 		return;
 	if (!key_from_event(&source->item, &event.item, &key))
 		return;

@@ -238,7 +238,8 @@ reject_future(Stream *s, const Event *event)
 
 	texts[0] = key_text(&s->source->user, &event->user);
 	texts[1] = key_text(&s->source->item, &event->item);
-	texts[3] = s->source->value_column ? psprintf("%g", event->weight) : NULL;
+	/* an implicit contribution is no longer the value that it was made of */
+	texts[3] = s->source->explicit_feedback ? psprintf("%g", event->weight) : NULL;
 	texts[4] = pstrdup(timestamptz_to_str(event->time));
 	reject_keep(s, REJECT_FUTURE_TIME, texts);
 }

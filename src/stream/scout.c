@@ -82,8 +82,6 @@ slot_exists(const char *name)
 static void
 update_entry(SourceShared *s, const RecsysSource *source)
 {
-	bool		resumed = s->paused && !source->paused;
-
 	s->name = source->name;
 	s->events = source->events;
 	s->paused = source->paused;
@@ -91,11 +89,8 @@ update_entry(SourceShared *s, const RecsysSource *source)
 	if (s->wanted && source->paused)
 		s->unwanted_since = GetCurrentTimestamp();
 	s->wanted = !source->paused;
-	if (resumed)
-	{
-		s->failures = 0;
-		s->start_after = 0;
-	}
+	/* a declaration of this database changed, perhaps to mend what failed */
+	s->start_after = 0;
 	SpinLockAcquire(&s->mutex);
 	s->models_dirty = true;
 	SpinLockRelease(&s->mutex);

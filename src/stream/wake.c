@@ -300,6 +300,10 @@ wake_ExecutorFinish(QueryDesc *queryDesc)
 void
 wake_install_hooks(void)
 {
+	/* pg_upgrade restores our catalogue piece by piece: nothing is to be read
+	 * from it before the server starts for real */
+	if (IsBinaryUpgrade)
+		return;
 	prev_ExecutorFinish = ExecutorFinish_hook;
 	ExecutorFinish_hook = wake_ExecutorFinish;
 	RegisterXactCallback(wake_xact_callback, NULL);
