@@ -361,8 +361,9 @@ set_row(ItemKnn *knn, RowSum *sum, const HistorySet *set, int32 item, PairRowVie
 	rowsum_take(sum, item, row);
 }
 
-/* Dots that have lost most of what they were are computed afresh. */
-static void
+/* Dots that have lost most of what they were are computed afresh.  True if
+ * there were any: the lists have to be refreshed again. */
+static bool
 repair_worn(ItemKnn *knn, SharedPairs *shared)
 {
 	HistorySet *set = NULL;
@@ -414,6 +415,7 @@ repair_worn(ItemKnn *knn, SharedPairs *shared)
 	}
 	if (set)
 		MemoryContextDelete(set->context);
+	return set != NULL;
 }
 
 /*
@@ -424,15 +426,17 @@ repair_worn(ItemKnn *knn, SharedPairs *shared)
 static bool
 refresh_from_pairs(ItemKnn *knn, SharedPairs *shared, bool all, TimestampTz deadline)
 {
-	repair_worn(knn, shared);
-	if (shared->store == NULL)
-		return false;
 	for (;;)
 	{
 		CHECK_FOR_INTERRUPTS();
+		if (shared->store == NULL)
+			return false;
 		switch (neighbors_refresh(knn->lists, shared->store, REFRESH_ROWS))
 		{
 			case NEIGHBORS_DONE:
+				/* refreshing finds out which dots are worn */
+				if (repair_worn(knn, shared))
+					break;
 				if (all && neighbors_behind(knn->lists))
 					break;
 				return true;
