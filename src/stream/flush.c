@@ -391,7 +391,9 @@ publish(Stream *s, bool all)
 	stream_commit(s);
 	s->publish_due = !done;
 	s->last_publish = GetCurrentTimestamp();
-	s->publish_cost = s->last_publish - start;
+	/* what was asked for may have been everything: the next is no such thing */
+	if (!all)
+		s->publish_cost = s->last_publish - start;
 	if (done)
 	{
 		s->published_since_build = true;
