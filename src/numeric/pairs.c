@@ -357,21 +357,32 @@ pairs_clear_item(PairStore *ps, int32_t i)
 	row_free(&ps->r, &ps->r.rows[i]);
 }
 
+/* Pairs in a view; *max is their largest item, if above what it was. */
+static uint32_t
+count_view(const PairRowView *view, uint32_t *max)
+{
+	uint32_t	n = 0,
+				m = *max;
+
+	for (int32_t c = 0; c < view->n; c++)
+	{
+		uint32_t	there = is_pair(pair_cell_dot(view, c));
+		uint32_t	item = (0 - there) & (uint32_t) pair_cell_item(view, c);
+
+		n += there;
+		m = item > m ? item : m;
+	}
+	*max = m;
+	return n;
+}
+
 bool
 pairs_set_row(PairStore *ps, int32_t i, const PairRowView *view)
 {
 	Row		   *row;
-	uint32_t	n = 0,
-				max = (uint32_t) i;
+	uint32_t	max = (uint32_t) i,
+				n = count_view(view, &max);
 
-	for (int32_t c = 0; c < view->n; c++)
-		if (is_pair(pair_cell_dot(view, c)))
-		{
-			uint32_t	j = (uint32_t) pair_cell_item(view, c);
-
-			n++;
-			max = j > max ? j : max;
-		}
 	if (!settle(ps) || (max >= ps->r.nitems && !rows_reach(&ps->r, max)))
 		return false;
 	row = &ps->r.rows[i];
@@ -380,10 +391,17 @@ pairs_set_row(PairStore *ps, int32_t i, const PairRowView *view)
 		return true;
 	if (!row_shape(&ps->r, row, n + n / 4 + 1, max))
 		return false;
+	if (row_is_dense(row) && !view->js && (uint32_t) view->n <= row->size)
+	{
+		memcpy(row->cells, view->dots, (size_t) view->n * sizeof(float));
+		if (ps->r.with_counts && view->counts)
+			memcpy(row_counts(row), view->counts, (size_t) view->n * sizeof(int32_t));
+		return true;
+	}
 	for (int32_t c = 0; c < view->n; c++)
 		if (is_pair(pair_cell_dot(view, c)))
-			put_cell(&ps->r, row, (uint32_t) pair_cell_item(view, c),
-					 pair_cell_dot(view, c), view->counts ? view->counts[c] : 0);
+			fill_cell(&ps->r, row, (uint32_t) pair_cell_item(view, c),
+					  pair_cell_dot(view, c), view->counts ? view->counts[c] : 0);
 	return true;
 }
 

@@ -30,6 +30,25 @@ row_free(Rows *rows, Row *row)
 	memset(row, 0, sizeof(Row));
 }
 
+/* No slot of a row of so many lines is taken. */
+static bool
+begin_fill(Rows *rows, uint32_t lines)
+{
+	if (lines > rows->maxlines)
+	{
+		size_t		bytes = arena_round((size_t) lines + lines / 2);
+		uint8_t    *fill = arena_alloc(rows->arena, bytes);
+
+		if (!fill)
+			return false;
+		arena_free(rows->arena, rows->fill, rows->maxlines);
+		rows->fill = fill;
+		rows->maxlines = (uint32_t) bytes;
+	}
+	memset(rows->fill, 0, lines);
+	return true;
+}
+
 bool
 row_shape(Rows *rows, Row *row, uint32_t n, uint32_t max_item)
 {
@@ -49,8 +68,10 @@ row_shape(Rows *rows, Row *row, uint32_t n, uint32_t max_item)
 		row->size = (uint32_t) (sparse / slot_bytes(rows) / LINE_SLOTS * LINE_SLOTS);
 	}
 	row->cells = arena_alloc(rows->arena, row_bytes(rows, row));
-	if (!row->cells)
+	if (!row->cells ||
+		(!row_is_dense(row) && !begin_fill(rows, row->size / LINE_SLOTS)))
 	{
+		arena_free(rows->arena, row->cells, row->cells ? row_bytes(rows, row) : 0);
 		memset(row, 0, sizeof(Row));
 		return false;
 	}
@@ -58,19 +79,33 @@ row_shape(Rows *rows, Row *row, uint32_t n, uint32_t max_item)
 	return true;
 }
 
+/* Items with a dot in a row; raises *max_item to the largest. */
+static uint32_t
+count_pairs(const Row *row, uint32_t *max_item)
+{
+	bool		dense = row_is_dense(row);
+	uint32_t	n = 0,
+				max = *max_item;
+
+	for (uint32_t c = 0; c < row->size; c++)
+	{
+		uint32_t	item = dense ? c : cell_item(row, c);
+		bool		there = is_pair(((const float *) row->cells)[cell_offset(dense, c)]);
+
+		n += there;
+		max = there && item > max ? item : max;
+	}
+	*max_item = max;
+	return n;
+}
+
 bool
 row_grow(Rows *rows, Row *row, uint32_t item)
 {
 	Row			old = *row;
-	uint32_t	n = 1,
-				max = item;
+	uint32_t	max = item;
+	uint32_t	n = count_pairs(&old, &max) + 1;
 
-	for (uint32_t c = 0; c < old.size; c++)
-		if (is_pair(*cell_dot(&old, c)))
-		{
-			n++;
-			max = cell_item(&old, c) > max ? cell_item(&old, c) : max;
-		}
 	/* half as much again, and what the load allows */
 	if (!row_shape(rows, row, n + n / 4 * 3 + 1, max))
 	{
@@ -82,8 +117,8 @@ row_grow(Rows *rows, Row *row, uint32_t item)
 		float		dot = *cell_dot(&old, c);
 
 		if (is_pair(dot))
-			put_cell(rows, row, cell_item(&old, c), dot,
-					 rows->with_counts ? row_counts(&old)[c] : 0);
+			fill_cell(rows, row, cell_item(&old, c), dot,
+					  rows->with_counts ? row_counts(&old)[c] : 0);
 	}
 	row_free(rows, &old);
 	return true;

@@ -51,12 +51,15 @@ typedef struct Rows
 	uint32_t	max;
 	uint32_t	nitems;			/* largest item number seen, plus 1 */
 	bool		with_counts;
+	uint8_t    *fill;			/* [maxlines]: slots taken of each line of the row
+								 * that is being filled */
+	uint32_t	maxlines;
 } Rows;
 
 /* Makes headers for item numbers up to max_item. */
 extern bool rows_reach(Rows *rows, uint32_t max_item);
 /* Gives an empty row the form that is smaller for n items, the largest of
- * them max_item. */
+ * them max_item; fill_cell() may follow. */
 extern bool row_shape(Rows *rows, Row *row, uint32_t n, uint32_t max_item);
 /* Makes room for one more item in a row; cells of pairs that are gone go. */
 extern bool row_grow(Rows *rows, Row *row, uint32_t item);
@@ -229,9 +232,9 @@ make_cell(Rows *rows, Row *row, uint32_t item)
 	}
 }
 
-/* Puts an item that is not there yet into a row with room for it. */
+/* Puts a new item into a row that row_shape() has just made for as many. */
 static inline void
-put_cell(const Rows *rows, Row *row, uint32_t item, float dot, int32_t count)
+fill_cell(Rows *rows, Row *row, uint32_t item, float dot, int32_t count)
 {
 	uint32_t	cell = item;
 
@@ -239,13 +242,16 @@ put_cell(const Rows *rows, Row *row, uint32_t item, float dot, int32_t count)
 		((float *) row->cells)[cell] = dot;
 	else
 	{
-		bool		found;
+		uint32_t	l = home_line(item, row->size);
 		Line	   *line;
 
-		cell = find_slot(row, item, &found);
-		line = (Line *) row->cells + cell / LINE_SLOTS;
-		line->items[cell % LINE_SLOTS] = item;
-		line->dots[cell % LINE_SLOTS] = dot;
+		while (rows->fill[l] == LINE_SLOTS)
+			if (++l == row->size / LINE_SLOTS)
+				l = 0;
+		line = (Line *) row->cells + l;
+		line->items[rows->fill[l]] = item;
+		line->dots[rows->fill[l]] = dot;
+		cell = l * LINE_SLOTS + rows->fill[l]++;
 		row->used++;
 	}
 	if (rows->with_counts)

@@ -104,7 +104,7 @@ rowsum_reach(RowSum *rs, int32_t max_item)
 		double	   *sums_ = (rs)->sums; \
 		int32_t    *touched_ = (rs)->touched; \
 		int32_t		nt_ = (rs)->ntouched; \
-		if ((rs)->listed && nt_ + (n) >= (rs)->nitems / 4) \
+		if ((rs)->listed && nt_ + (n) >= (rs)->nitems / 2) \
 			(rs)->listed = false; \
 		if ((rs)->listed) \
 		{ \
