@@ -51,6 +51,7 @@ typedef struct List
 	int32_t    *members;
 	uint32_t	nmembers;
 	uint32_t	maxmembers;
+	uint32_t	nlists;			/* lists that it is in */
 } List;
 
 #define NOT_SHOWN	(-1.0f)

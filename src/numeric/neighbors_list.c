@@ -96,11 +96,13 @@ note_member(NeighborLists *nl, int32_t i, int32_t j)
 {
 	List	   *list = &nl->lists[i];
 
+	list->nlists++;
 	if (list->nmembers == list->maxmembers)
 	{
-		tidy_members(nl, i);
-		/* if that did not help much, there have to be more */
-		if (list->nmembers >= list->maxmembers - list->maxmembers / 4)
+		/* a quarter of the notes or more is out of date, or there are more */
+		if (list->nlists <= list->maxmembers - list->maxmembers / 4)
+			tidy_members(nl, i);
+		else
 		{
 			size_t		bytes = arena_round(((size_t) list->nmembers * 3 / 2 + 1) * sizeof(int32_t));
 			int32_t    *more = arena_alloc(nl->arena, bytes);
@@ -194,7 +196,10 @@ make_room(NeighborLists *nl, int32_t j)
 	nl_keys(nl, list);
 	rank_select(nl->keys, list->n, (size_t) keep);
 	for (int x = keep; x < list->n; x++)
+	{
 		floor = nl->keys[x] > floor ? nl->keys[x] : floor;
+		nl->lists[rank_item(nl->keys[x])].nlists--;
+	}
 	store_keys(list, nl->keys, keep);
 	nl_show(nl, j);
 	list->floor = floor;
@@ -238,6 +243,7 @@ nl_remove(NeighborLists *nl, int32_t j, int32_t i)
 	if (at < 0)
 		return true;
 	nl->sorted = 0;
+	nl->lists[i].nlists--;
 	list->n--;
 	list->nshown -= list->shown[at] != NOT_SHOWN;
 	list->items[at] = list->items[list->n];
@@ -295,10 +301,18 @@ nl_replace(NeighborLists *nl, int32_t j, int n, RankKey floor)
 		nl_show(nl, j);
 	}
 	for (int x = 0; x < n && good; x++)
-		if (!(nl->marks[list->items[x]] & MARK_OLD))
+	{
+		if (nl->marks[list->items[x]] & MARK_OLD)
+			nl->marks[list->items[x]] &= (uint8_t) ~MARK_OLD;
+		else
 			good = note_member(nl, list->items[x], j);
+	}
 	for (int x = 0; x < nold; x++)
-		nl->marks[old[x]] &= (uint8_t) ~MARK_OLD;
+		if (nl->marks[old[x]] & MARK_OLD)
+		{
+			nl->marks[old[x]] &= (uint8_t) ~MARK_OLD;
+			nl->lists[old[x]].nlists--;
+		}
 	if (!(nl->pending[j].flags & IN_BATCH))
 		nl_open_gate(nl, j);
 	return good && nl_mark(nl, &nl->changed, j, CHANGED);
@@ -307,9 +321,13 @@ nl_replace(NeighborLists *nl, int32_t j, int n, RankKey floor)
 void
 nl_empty(NeighborLists *nl, int32_t j)
 {
+	List	   *list = &nl->lists[j];
+
 	nl->sorted = 0;
-	nl->lists[j].n = nl->lists[j].nshown = 0;
-	nl->lists[j].floor = bottom();
+	for (int x = 0; x < list->n; x++)
+		nl->lists[list->items[x]].nlists--;
+	list->n = list->nshown = 0;
+	list->floor = bottom();
 	if (!(nl->pending[j].flags & IN_BATCH))
 		nl_open_gate(nl, j);
 }
