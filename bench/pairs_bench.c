@@ -308,8 +308,8 @@ main(int argc, char **argv)
 	Bench		b = {.limit = limit, .nusers = nusers, .memory = {get, put, NULL}};
 	NeighborParams params = {.k = k, .min_support = 1};
 	int64_t		ahead = events + 1500000;
-	int		   *us = malloc(sizeof(int) * (size_t) ahead),
-			   *ranks = malloc(sizeof(int) * (size_t) ahead);
+	int		   *us = calloc((size_t) ahead, sizeof(int)),
+			   *ranks = calloc((size_t) ahead, sizeof(int));
 	int32_t    *block = malloc(sizeof(int32_t) * (size_t) nusers * (size_t) (limit + 1));
 	double	   *block2 = malloc(sizeof(double) * (size_t) nusers * (size_t) (limit + 1));
 
