@@ -6,7 +6,9 @@
  * in each partner's row, and those misses are all that counts.  So
  * pairs_add() only asks for the cells of its pairs, and works off the call
  * before it, whose cells have arrived by now: there is one call "waiting" at
- * any time, which every function that reads settles first.
+ * any time, which every function that reads settles first.  (Writing the
+ * partners' side to a log, partitioned by row and applied in bulk, was measured
+ * too: 12 to 15 ns for each entry, where a cell asked for in time takes 8.)
  *
  * Precision.  A dot of a popular pair is the sum of millions of terms, and a
  * float that rounds to nearest swallows every term below half a unit of its
