@@ -41,6 +41,7 @@
 #include "stream/stream.h"
 
 #define IDLE_TIMEOUT 10000		/* ms */
+#define STATISTICS_INTERVAL 1000	/* ms */
 #define ASYNC_TIMEOUT 50		/* ms, until a commit's WAL is flushed */
 
 /*
@@ -412,6 +413,22 @@ choose_pace(Stream *s)
 	}
 }
 
+/*
+ * Backends do this when they wait for a command.  Without it autovacuum would
+ * never hear of the rows that we replace, and the state tables would grow.
+ */
+static void
+report_statistics(void)
+{
+	static TimestampTz last = 0;
+	TimestampTz now = GetCurrentTimestamp();
+
+	if (!is_due(last, STATISTICS_INTERVAL, now))
+		return;
+	pgstat_report_stat(true);
+	last = now;
+}
+
 static void
 run(Stream *s)
 {
@@ -434,6 +451,7 @@ run(Stream *s)
 		apply_batch(s);
 		more |= write_what_is_due(s, more);
 		report(s);
+		report_statistics();
 		if (!more)
 		{
 			times_enter(&s->shared->times, PHASE_WAIT);
