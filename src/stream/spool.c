@@ -10,6 +10,7 @@
 
 #include "utils/memutils.h"
 
+#include "recsys.h"
 #include "stream/spool.h"
 
 #define SPOOL_START ((Size) 16 * 1024)
@@ -27,6 +28,13 @@ spool_create(MemoryContext parent, ResourceOwner owner)
 	spool->size = SPOOL_START;
 	spool->buffer = MemoryContextAlloc(context, spool->size);
 	return spool;
+}
+
+/* A buffer counts as memory of the worker, so it is a small part of that. */
+static Size
+buffer_limit(void)
+{
+	return Min(SPOOL_LIMIT, (Size) recsys_memory_kb * 1024 / 16);
 }
 
 static void
@@ -53,7 +61,7 @@ spool_append(Spool *spool, RecordKind kind, Size nbytes)
 
 	if (unlikely(spool->used + size > spool->size))
 	{
-		if (spool->used + size > SPOOL_LIMIT && spool->used > 0)
+		if (spool->used + size > buffer_limit() && spool->used > 0)
 			write_buffer(spool);
 		while (spool->used + size > spool->size)
 		{
