@@ -131,10 +131,10 @@ $o->run("CREATE TABLE p6 (LIKE events) PARTITION BY LIST (kind);
 	CREATE TABLE p6_a PARTITION OF p6 FOR VALUES IN ('buy', 'view'); CREATE TABLE p6_b PARTITION OF p6 DEFAULT;
 	ALTER TABLE p6_a REPLICA IDENTITY FULL; ALTER TABLE p6_b REPLICA IDENTITY FULL;" . rows(200, 6, 7, 'p6'));
 $o->run("SELECT recsys.inject_crash('part', 'flush')");
-my ($status, $out, $err) = $node->psql('postgres', 'BEGIN;' . log_rows('p6') .
+$o->try('BEGIN;' . log_rows('p6') .
 	"ALTER TABLE events ATTACH PARTITION p6 FOR VALUES FROM ('2024-06-29') TO ('2024-07-29'); COMMIT");
 $node->wait_for_log(qr/"recsys stream part" \(PID \d+\) was terminated by signal 9/);
-$node->poll_query_until('postgres', 'SELECT true');
+$o->wait_for_server;
 # the crash may have come before or after the commit
 $o->run('BEGIN;' . log_rows('p6') . "ALTER TABLE events ATTACH PARTITION p6 FOR VALUES FROM ('2024-06-29') TO ('2024-07-29'); COMMIT")
   if $o->run("SELECT relispartition FROM pg_class WHERE relname = 'p6'") eq 'f';

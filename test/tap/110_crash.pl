@@ -94,18 +94,13 @@ sub stop_writers
 
 # --------------------------------------------------------------------- kills
 
-sub wait_for_server
-{
-	$node->poll_query_until('postgres', 'SELECT NOT pg_is_in_recovery()') or BAIL_OUT('the server does not come back');
-}
-
 # Runs one command, however often the server goes away.
 sub insist
 {
 	my ($sql) = @_;
 	for my $try (1 .. 1200)
 	{
-		my ($status, $out, $err) = $node->psql('postgres', $sql);
+		my ($status, $out, $err) = $o->try($sql);
 		return $out if $status == 0;
 		BAIL_OUT("$sql: $err") if $err =~ /^psql:[^:]*:\d+: ERROR/ && $err !~ /not known to the launcher/;
 		select(undef, undef, undef, 0.05);
@@ -118,7 +113,7 @@ sub killed
 	my ($offset, $what) = @_;
 	$node->wait_for_log(qr/"recsys stream \w+" \(PID \d+\) was terminated by signal 9/, $offset);
 	$kills++;
-	wait_for_server();
+	$o->wait_for_server;
 	pass("killed $what");
 }
 

@@ -51,6 +51,28 @@ sub run
 	return $self->{node}->safe_psql($self->{db}, "SET client_min_messages = warning;\n$sql");
 }
 
+# Like psql() of a node, for a server that may be down just now: a psql that
+# can't connect may be gone before IPC::Run has handed it its query, which dies.
+sub try
+{
+	my ($self, $sql) = @_;
+	my @result = eval { $self->{node}->psql($self->{db}, $sql) };
+	return $@ ? (2, '', $@) : @result;
+}
+
+# Waits for the end of a crash recovery, or BAILs OUT.
+sub wait_for_server
+{
+	my ($self) = @_;
+	for my $try (1 .. 1800)
+	{
+		my ($status, $out) = $self->try('SELECT pg_is_in_recovery()');
+		return 1 if $status == 0 && $out eq 'f';
+		select(undef, undef, undef, 0.1);
+	}
+	BAIL_OUT('the server does not come back');
+}
+
 # True when all that was written has come into the state.  After a crash the
 # first calls may find no server, or be ended with it.
 sub wait_for
@@ -59,8 +81,7 @@ sub wait_for
 
 	for my $try (1 .. 600)
 	{
-		my ($status, $out, $err) = $self->{node}->psql($self->{db},
-			"SELECT recsys.wait_for('$source', timeout => '3 min')");
+		my ($status, $out, $err) = $self->try("SELECT recsys.wait_for('$source', timeout => '3 min')");
 
 		return 1 if $status == 0 && $out eq 't';
 		if ($status == 0 || $err =~ /HINT/)

@@ -33,11 +33,11 @@ CREATE TYPE oracle.event AS (u text, i text, w float8, t timestamptz);
 CREATE FUNCTION oracle.clean(src name, r jsonb) RETURNS oracle.event
 LANGUAGE plpgsql STABLE AS $$
 DECLARE
-	s recsys.sources;
+	s recsys.source;
 	e oracle.event;
 	v float8;
 BEGIN
-	SELECT * INTO STRICT s FROM recsys.sources WHERE source = src;
+	SELECT * INTO STRICT s FROM recsys.source WHERE name = src;
 	e.u := r ->> s.user_column::text;
 	e.i := r ->> s.item_column::text;
 	e.w := 1;
@@ -112,9 +112,8 @@ BEGIN
 	SELECT * INTO STRICT s FROM recsys.sources WHERE source = src;
 	RETURN QUERY EXECUTE format($q$
 		WITH rows AS MATERIALIZED (
-			SELECT (oracle.clean(%1$L, to_jsonb(r))).*,
-				   row_number() OVER (ORDER BY r.tableoid, r.ctid) AS no
-			FROM %2$s r),
+			SELECT e.*, row_number() OVER (ORDER BY r.tableoid, r.ctid) AS no
+			FROM %2$s r, oracle.clean(%1$L, to_jsonb(r)) e),
 		pairs AS (
 			SELECT u, i, sum(w * oracle.factor(%3$L, %4$L, t)) AS weight,
 				   count(*)::int AS n, max(t) AS t,
