@@ -139,7 +139,8 @@ give_up_pairs(SharedPairs *shared)
 	ereport(LOG,
 			errmsg("item pairs do not fit into recsys.memory, neighbours are computed from the histories"),
 			errhint("Raise recsys.memory for fresher neighbours."));
-	pairs_destroy(shared->store);
+	if (shared->store)
+		pairs_destroy(shared->store);
 	shared->store = NULL;
 }
 
@@ -156,7 +157,12 @@ build_pairs(ItemKnn *knn, SharedPairs *shared)
 								 host->memory_left(host) / 4 * 3,	/* caches grow, too */
 								 shared->with_counts);
 	if (shared->store == NULL)
+	{
+		/* no memory is left for them at all */
+		give_up_pairs(shared);
+		MemoryContextDelete(set->context);
 		return;
+	}
 	fits = pairs_expect(shared->store, host->items->next);
 	build = fits ? pairs_build_begin(shared->store, &set->h, &scratch) : NULL;
 	fits = build != NULL;
