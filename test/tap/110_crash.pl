@@ -66,6 +66,19 @@ my %script = (
 		BEGIN;
 		INSERT INTO events (u, i, kind) SELECT g, g, 'buy' FROM generate_series(1, 100) g;
 		ROLLBACK;},
+	'rate@15' => q{
+		\set u random(1, 300)
+		\set i random(1, 40)
+		\set id random(1, 10000)
+		BEGIN;
+		INSERT INTO ratings (u, i, value, at) VALUES (:u, :i, 1 + :id % 5, clock_timestamp());
+		UPDATE ratings SET value = 1 + :id % 5, at = at - interval '1 hour' WHERE id = :id;
+		DELETE FROM ratings WHERE id = :id + 1;
+		COMMIT;},
+	# the last rating, so that what counts has to be read again
+	'unrate@15' => q{
+		\set u random(1, 300)
+		DELETE FROM ratings WHERE id = (SELECT id FROM ratings WHERE u = :u ORDER BY at DESC LIMIT 1);},
 	'many@3' => q{
 		\set u random(1, 1900)
 		INSERT INTO events (u, i, kind) SELECT :u + g, 1 + (:u * g) % 300, 'view' FROM generate_series(1, 60) g;});
@@ -83,7 +96,7 @@ sub start_writers
 {
 	unlink "$dir/stop";
 	$writers = IPC::Run::start([ 'bash', '-c', "while [ ! -e '$dir/stop' ]; do
-		pgbench -n -c 3 -T 1 -R 250 -h '" . $node->host . "' -p " . $node->port . " @files postgres || sleep 0.05; done >>'$dir/out' 2>&1" ]);
+		pgbench -n -c 3 -T 1 -R 300 -h '" . $node->host . "' -p " . $node->port . " @files postgres || sleep 0.05; done >>'$dir/out' 2>&1" ]);
 }
 
 sub stop_writers
@@ -192,6 +205,7 @@ sub check
 	stop_writers();
 	look_at_numbers();
 	$o->check('shop', $what, exact => 1);
+	$o->check('stars', $what, exact => 1);
 	look_at_numbers();
 	is($changed, 0, "$what: every number stands for what it stood for");
 	start_writers();
@@ -207,7 +221,15 @@ $o->run(q{
 	ALTER TABLE events REPLICA IDENTITY FULL;
 	INSERT INTO events (u, i, kind) SELECT 1 + (hashint4(g) & 1073741823) % 2000, 1 + (hashint4(-g) & 1073741823) % 300, 'view'
 		FROM generate_series(1, 5000) g;
+	CREATE TABLE ratings (id bigserial PRIMARY KEY, u int, i int, value int, at timestamptz);
+	CREATE INDEX ON ratings (u);
+	ALTER TABLE ratings REPLICA IDENTITY FULL;
+	INSERT INTO ratings (u, i, value, at) SELECT 1 + (hashint4(g) & 1073741823) % 300, 1 + (hashint4(-g) & 1073741823) % 40, 1 + g % 5,
+		now() - g * interval '1 minute' FROM generate_series(1, 6000) g;
+	SELECT recsys.create_source('stars', 'ratings', 'u', 'i', event_value_column => 'value', event_time_column => 'at', feedback => 'explicit');
+	SELECT recsys.create_model('stars', 'knn', 'item_knn', '{"k": 8}');
 });
+ok($o->wait_for('stars'), 'a source of ratings');
 my $create = sub {
 	insist(q{SELECT recsys.create_source('shop', 'events', 'u', 'i', 'kind', weights => '{"view":1,"buy":4}', history_limit => 10000);
 		SELECT recsys.create_model('shop', 'knn', 'item_knn', '{"k": 8}')});
@@ -219,9 +241,10 @@ for my $step ([ 'backfill', 2 ], [ 'slot_persist', 1 ], [ 'backfill', 5 ], [ 'sl
 {
 	# the catalogue is as it was, the worker begins again; pausing has it wait for us
 	$o->wait_for('shop');
+	my $slot = insist("SELECT slot FROM shop.state");
 	insist("SELECT recsys.pause('shop')");
-	$node->poll_query_until('postgres', 'SELECT NOT bool_or(active) FROM pg_replication_slots') or BAIL_OUT('it does not pause');
-	insist('SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots');
+	$node->poll_query_until('postgres', "SELECT NOT bool_or(active) FROM pg_replication_slots WHERE slot_name = '$slot'") or BAIL_OUT('it does not pause');
+	insist("SELECT pg_drop_replication_slot('$slot')");
 	held(sub { insist("SELECT recsys.resume('shop')") }, 'shop', @$step);
 }
 ok($o->wait_for('shop'), 'streaming');
