@@ -121,6 +121,7 @@ recsys_create_model(PG_FUNCTION_ARGS)
 	row.values[MODEL_ALGORITHM] = PG_GETARG_DATUM(2);
 	row.values[MODEL_PARAMS] =
 		JsonbPGetDatum(params_complete(algorithm->name, algorithm->params,
+									   source->explicit_feedback,
 									   PG_GETARG_JSONB_P(3), NULL));
 	row.values[MODEL_IS_DEFAULT] = BoolGetDatum(model_rows(source) == NIL);
 	row.values[MODEL_STATE] = CStringGetTextDatum(MODEL_STATE_BUILDING);
@@ -147,6 +148,7 @@ recsys_alter_model(PG_FUNCTION_ARGS)
 
 	require_argument(fcinfo, 2, "params");
 	params = JsonbPGetDatum(params_complete(algorithm->name, algorithm->params,
+											source->explicit_feedback,
 											PG_GETARG_JSONB_P(2), model->params));
 	if (DatumGetBool(DirectFunctionCall2(jsonb_eq, params, JsonbPGetDatum(model->params))))
 		PG_RETURN_VOID();

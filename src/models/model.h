@@ -22,7 +22,8 @@ typedef enum ParamType
 {
 	PARAM_INT,
 	PARAM_FLOAT,
-	PARAM_BOOL
+	PARAM_BOOL,
+	PARAM_ENUM					/* one of some words; a number to params_get() */
 } ParamType;
 
 typedef struct ParamSpec
@@ -32,12 +33,16 @@ typedef struct ParamSpec
 	double		min,
 				max,
 				boot;			/* default */
+	const char *const *words;	/* of an enum, by number; NULL ends */
+	const double *explicit_boot;	/* default if feedback is explicit, or NULL */
 } ParamSpec;
 
 /* Checked and completed by params_complete() at create_model/alter_model. */
 extern Jsonb *params_complete(const char *algorithm, const ParamSpec *specs,
-							  Jsonb *given, Jsonb *base);
+							  bool explicit_feedback, Jsonb *given, Jsonb *base);
 extern double params_get(const Jsonb *params, const char *name);
+/* An enum's word as its number in "words". */
+extern int	params_get_enum(const Jsonb *params, const char *name, const char *const *words);
 
 /* --------------------------------------------------------------- serving */
 
@@ -50,18 +55,26 @@ typedef struct History
 	int64	   *times;			/* TimestampTz, newest event of the item */
 } History;
 
-/* Candidate set: item number -> score, a hash that serve/ owns. */
+/* Candidate set: item number -> score, a hash that serve/ owns.  What the
+ * caller excludes, or restricts the answer to, is in it before the model is
+ * asked. */
 typedef struct Candidates Candidates;
 extern void candidates_add(Candidates *c, int32 item, double score);	/* sums */
 /* ... of n items at once: scores[i] times weight. */
 extern void candidates_add_list(Candidates *c, int n, const int32 *items,
 								const float *scores, double weight);
+/* May the item stand in the answer? */
+extern bool candidates_admit(Candidates *c, int32 item);
+/* The items that the answer is restricted to, in palloc'd memory, or NULL. */
+extern int32 *candidates_only(Candidates *c, int *n);
 
 typedef struct ServeContext
 {
 	const RecsysSource *source;
 	const RecsysModel *model;
 	Snapshot	snapshot;		/* the caller's */
+	int			wanted;			/* rows; recommend() need not score more of
+								 * those that are admitted */
 } ServeContext;
 
 typedef struct ScoredItem
@@ -115,6 +128,14 @@ typedef struct ModelAlgorithm
 	char	   *(*drop_sql) (const RecsysSource *source, const char *model);
 	/* "SELECT item_id, similar_item_id, score" in item keys, or NULL */
 	char	   *(*similarity_sql) (const RecsysSource *source, const char *model);
+	/* "SELECT item_id, factors" in item keys, or NULL */
+	char	   *(*factors_sql) (const RecsysSource *source, const char *model);
+
+	/* Its results come from trainings (train/), and the state's changes only
+	 * freshen them. */
+	bool		trained;
+	/* Every item that it knows has a score, and ranks by it, whatever its sign. */
+	bool		ranks_all;
 
 	/* stream worker; state is what open() returned, NULL callbacks are
 	 * skipped */
@@ -144,6 +165,13 @@ typedef struct ModelAlgorithm
 	 * gives to item */
 	void		(*explain) (ServeContext *cx, const History *history, int32 item,
 							double *contributions);
+	/* the user's vector, palloc'd, of *dim elements; NULL if there is none */
+	float	   *(*user_factors) (ServeContext *cx, const History *history, int *dim);
+	/* how like a user others are: begin with one (NULL: nothing to go by),
+	 * compare each of the others (NaN: not comparable), end */
+	void	   *(*compare_begin) (ServeContext *cx, const History *history);
+	double		(*compare) (void *comparison, const History *other);
+	void		(*compare_end) (void *comparison);
 } ModelAlgorithm;
 
 /* Error with the list of algorithms if unknown. */

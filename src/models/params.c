@@ -38,6 +38,19 @@ unknown_parameter(const char *algorithm, const ParamSpec *specs, const char *nam
 			 errhint("Its parameters are: %s.", names.data)));
 }
 
+/* The words of an enum. */
+static char *
+words_of(const ParamSpec *spec)
+{
+	StringInfoData words;
+
+	initStringInfo(&words);
+	for (int i = 0; spec->words[i] != NULL; i++)
+		appendStringInfo(&words, "%s\"%s\"", i == 0 ? "" :
+						 spec->words[i + 1] == NULL ? " or " : ", ", spec->words[i]);
+	return words.data;
+}
+
 /* The range of a parameter in words. */
 static char *
 range_of(const ParamSpec *spec)
@@ -50,8 +63,23 @@ range_of(const ParamSpec *spec)
 			return psprintf("a number between %g and %g", spec->min, spec->max);
 		case PARAM_BOOL:
 			return "true or false";
+		case PARAM_ENUM:
+			return words_of(spec);
 	}
 	return "";
+}
+
+/* A word's number; -1 if it is none of them. */
+static int
+find_word(const char *const *words, const JsonbValue *value)
+{
+	if (value->type != jbvString)
+		return -1;
+	for (int i = 0; words[i] != NULL; i++)
+		if ((int) strlen(words[i]) == value->val.string.len &&
+			memcmp(words[i], value->val.string.val, value->val.string.len) == 0)
+			return i;
+	return -1;
 }
 
 static void
@@ -66,7 +94,7 @@ check_value(const ParamSpec *spec, const JsonbValue *value)
 															   NumericGetDatum(value->val.numeric)));
 
 		shown = numeric_normalize(value->val.numeric);
-		fits = spec->type != PARAM_BOOL && number >= spec->min && number <= spec->max &&
+		fits = (spec->type == PARAM_INT || spec->type == PARAM_FLOAT) && number >= spec->min && number <= spec->max &&
 			(spec->type == PARAM_FLOAT || number == floor(number));
 	}
 	else if (value->type == jbvBool)
@@ -75,7 +103,10 @@ check_value(const ParamSpec *spec, const JsonbValue *value)
 		fits = spec->type == PARAM_BOOL;
 	}
 	else if (value->type == jbvString)
+	{
+		fits = spec->type == PARAM_ENUM && find_word(spec->words, value) >= 0;
 		shown = psprintf("\"%s\"", pnstrdup(value->val.string.val, value->val.string.len));
+	}
 	else if (value->type == jbvBinary)
 		shown = JsonbToCString(NULL, value->val.binary.data, value->val.binary.len);
 	if (!fits)
@@ -124,18 +155,27 @@ lookup(const Jsonb *params, const char *name, JsonbValue *value)
 }
 
 static void
-default_value(const ParamSpec *spec, JsonbValue *value)
+default_value(const ParamSpec *spec, bool explicit_feedback, JsonbValue *value)
 {
+	double		boot = explicit_feedback && spec->explicit_boot ?
+		*spec->explicit_boot : spec->boot;
+
 	if (spec->type == PARAM_BOOL)
 	{
 		value->type = jbvBool;
-		value->val.boolean = spec->boot != 0;
+		value->val.boolean = boot != 0;
+	}
+	else if (spec->type == PARAM_ENUM)
+	{
+		value->type = jbvString;
+		value->val.string.val = unconstify(char *, spec->words[(int) boot]);
+		value->val.string.len = strlen(value->val.string.val);
 	}
 	else
 	{
 		value->type = jbvNumeric;
 		value->val.numeric = DatumGetNumeric(DirectFunctionCall1(float8_numeric,
-																 Float8GetDatum(spec->boot)));
+																 Float8GetDatum(boot)));
 	}
 }
 
@@ -144,7 +184,8 @@ default_value(const ParamSpec *spec, JsonbValue *value)
  * model's parameters before a change; NULL for a new one), else the default.
  */
 Jsonb *
-params_complete(const char *algorithm, const ParamSpec *specs, Jsonb *given, Jsonb *base)
+params_complete(const char *algorithm, const ParamSpec *specs, bool explicit_feedback,
+				Jsonb *given, Jsonb *base)
 {
 	JsonbParseState *state = NULL;
 
@@ -159,7 +200,7 @@ params_complete(const char *algorithm, const ParamSpec *specs, Jsonb *given, Jso
 		key.val.string.val = unconstify(char *, spec->name);
 		key.val.string.len = strlen(spec->name);
 		if (!lookup(given, spec->name, &value) && !lookup(base, spec->name, &value))
-			default_value(spec, &value);
+			default_value(spec, explicit_feedback, &value);
 		pushJsonbValue(&state, WJB_KEY, &key);
 		pushJsonbValue(&state, WJB_VALUE, &value);
 	}
@@ -180,4 +221,15 @@ params_get(const Jsonb *params, const char *name)
 		elog(ERROR, "parameter \"%s\" of a model is not a number", name);
 	return DatumGetFloat8(DirectFunctionCall1(numeric_float8_no_overflow,
 											  NumericGetDatum(value.val.numeric)));
+}
+
+int
+params_get_enum(const Jsonb *params, const char *name, const char *const *words)
+{
+	JsonbValue	value;
+	int			word = lookup(params, name, &value) ? find_word(words, &value) : -1;
+
+	if (word < 0)
+		elog(ERROR, "parameter \"%s\" of a model is missing or unknown", name);
+	return word;
 }

@@ -9,10 +9,12 @@
 
 #include "models/model.h"
 
+extern const ModelAlgorithm als_algorithm;
 extern const ModelAlgorithm item_knn_algorithm;
 extern const ModelAlgorithm popular_algorithm;
 
 static const ModelAlgorithm *const algorithms[] = {
+	&als_algorithm,
 	&item_knn_algorithm,
 	&popular_algorithm,
 };

@@ -93,6 +93,7 @@ candidates_borrow(MemoryContext user)
 	else
 	{
 		c->n = 0;
+		c->restricted = false;
 		memset(c->slots, 0, ((Size) mask_of(c) + 1) * sizeof(int32));
 	}
 	kept = NULL;
@@ -176,4 +177,28 @@ candidates_add_list(Candidates *c, int n, const int32 *items, const float *score
 		entry->flags |= CANDIDATE_SCORED;
 		entry->score += weight * scores[i];
 	}
+}
+
+bool
+candidates_admit(Candidates *c, int32 item)
+{
+	const Candidate *entry = candidates_find(c, item);
+	int32		flags = entry ? entry->flags : 0;
+
+	return !(flags & CANDIDATE_EXCLUDED) && (!c->restricted || (flags & CANDIDATE_ALLOWED));
+}
+
+int32 *
+candidates_only(Candidates *c, int *n)
+{
+	int32	   *items;
+
+	*n = 0;
+	if (!c->restricted)
+		return NULL;
+	items = MemoryContextAllocHuge(CurrentMemoryContext, sizeof(int32) * Max(c->n, 1));
+	for (int i = 0; i < c->n; i++)
+		if ((c->entries[i].flags & (CANDIDATE_ALLOWED | CANDIDATE_EXCLUDED)) == CANDIDATE_ALLOWED)
+			items[(*n)++] = c->entries[i].item;
+	return items;
 }

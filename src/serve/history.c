@@ -70,8 +70,8 @@ history_grow(History *history, int more)
 	history->times = repalloc(history->times, sizeof(int64) * n);
 }
 
-static void
-add_segment(ServeCall *call, TupleTableSlot *slot, History *history)
+void
+history_add_row(ServeCall *call, TupleTableSlot *slot, History *history)
 {
 	int32		landmark = DatumGetInt32(checked_attribute(slot, PROFILE_LANDMARK));
 	double		factor = decay_factor(call, landmark, call->now);
@@ -98,16 +98,22 @@ add_segment(ServeCall *call, TupleTableSlot *slot, History *history)
 	history->n += nitems;
 }
 
+StateTable *
+history_open_profiles(ServeCall *call)
+{
+	return checked_open(call->source, "profiles", "profiles_pkey", PROFILE_USER,
+						lengthof(profile_types), profile_types);
+}
+
 static void
 load_profile(ServeCall *call, int32 user, History *history)
 {
-	StateTable *profiles = checked_open(call->source, "profiles", "profiles_pkey", 1,
-											lengthof(profile_types), profile_types);
+	StateTable *profiles = history_open_profiles(call);
 	Datum		key = Int32GetDatum(user);
 
 	for (TupleTableSlot *slot = table_get(profiles, call->snapshot, 1, &key);
 		 slot; slot = table_get_next(profiles))
-		add_segment(call, slot, history);
+		history_add_row(call, slot, history);
 	checked_close(profiles);
 }
 

@@ -66,14 +66,19 @@ key_from_event(const KeyColumn *column, const KeyValue *value, Datum *key)
 
 /* ---------------------------------------------------------------- tables */
 
+static StateTable *
+open_users(const RecsysSource *source, const char *index, int indexed)
+{
+	Oid			types[] = {INT4OID, source->user.type};
+
+	return checked_open(source, "users", index, indexed, lengthof(types), types);
+}
+
 void
 serve_open_users(ServeCall *call)
 {
-	Oid			types[] = {INT4OID, call->source->user.type};
-
 	if (call->users_by_key == NULL)
-		call->users_by_key = checked_open(call->source, "users", "users_key_key", ITEM_KEY,
-										  lengthof(types), types);
+		call->users_by_key = open_users(call->source, "users_key_key", ITEM_KEY);
 }
 
 static StateTable *
@@ -108,6 +113,16 @@ serve_user_number(ServeCall *call, Datum key)
 	serve_open_users(call);
 	slot = table_get(call->users_by_key, call->snapshot, 1, &key);
 	return slot ? DatumGetInt32(checked_attribute(slot, ITEM_ID)) : 0;
+}
+
+TupleTableSlot *
+serve_user(ServeCall *call, int32 user)
+{
+	Datum		key = Int32GetDatum(user);
+
+	if (call->users == NULL)
+		call->users = open_users(call->source, "users_pkey", ITEM_ID);
+	return table_get(call->users, call->snapshot, 1, &key);
 }
 
 TupleTableSlot *

@@ -6,10 +6,17 @@
  * score come first, best first.  Where they are fewer than the rows wanted,
  * popular items follow in order of popularity with a score of 0, and after
  * them what the model scored 0 or below, so that scores never rise down the
- * list.  An answer without any item of the model is the popular list itself,
- * and shows popularity as its score.
+ * list.  A model that has a score for every item (ranks_all) orders by it
+ * alone; popular items, which then are those that it does not know, follow
+ * with the last of its scores, if that is below 0.  An answer without any item of
+ * the model is the popular list itself, and shows popularity as its score.
+ *
+ * What is excluded and what the answer is restricted to is marked first, so
+ * that a model can look for the best among the rest.
  */
 #include "postgres.h"
+
+#include <limits.h>
 
 #include "miscadmin.h"
 #include "utils/timestamp.h"
@@ -26,12 +33,15 @@ typedef struct Wish
 	ServeCall  *call;
 	Candidates *candidates;
 	int			left;			/* rows still wanted */
-	bool		restricted;		/* only items marked as allowed */
 	int			nallowed,
 				maxallowed;
 	RankKey    *allowed;		/* by popularity; the items of the restriction */
 	bool		from_model;		/* a row of the model's is among the answer */
+	double		last_score;		/* of these */
 } Wish;
+
+/* Candidates beyond those wanted that are ranked, in case some are forgotten. */
+#define SPARE_ITEMS 16
 
 static void
 allow_item(TupleTableSlot *slot, void *arg)
@@ -72,17 +82,18 @@ exclude_history(Wish *wish, const History *history)
 static void
 score_candidates(Wish *wish, const History *history)
 {
-	const ModelAlgorithm *algorithm = wish->call->algorithm;
+	ServeCall  *call = wish->call;
 
-	if (algorithm && algorithm->recommend && history->n > 0)
-		algorithm->recommend(&wish->call->cx, history, wish->candidates);
+	call->cx.wanted = (int) Min((int64) wish->left + SPARE_ITEMS, INT_MAX);
+	if (call->algorithm && call->algorithm->recommend && history->n > 0)
+		call->algorithm->recommend(&call->cx, history, wish->candidates);
 }
 
 static bool
 qualifies(const Wish *wish, const Candidate *candidate)
 {
 	return !(candidate->flags & CANDIDATE_EXCLUDED) &&
-		(!wish->restricted || (candidate->flags & CANDIDATE_ALLOWED));
+		(!wish->candidates->restricted || (candidate->flags & CANDIDATE_ALLOWED));
 }
 
 /* Put out items, best first, until there are enough. */
@@ -96,13 +107,21 @@ list_ranked(Wish *wish, const RankKey *ranked, int n)
 			continue;			/* forgotten since it was published */
 		wish->left--;
 		wish->from_model = true;
+		wish->last_score = rank_score(ranked[i]);
 	}
 }
 
-/* The k best of the candidates with a score above 0, or of the others; returns
- * how many there are. */
+/* Which of the scored candidates to list. */
+typedef enum Share
+{
+	SCORED_ABOVE_ZERO,
+	SCORED_OTHERS,
+	SCORED_ALL
+} Share;
+
+/* The k best of a share of the candidates; returns how many there are. */
 static int
-rank_candidates(const Wish *wish, bool positive, RankKey *ranked, int k)
+rank_candidates(const Wish *wish, Share share, RankKey *ranked, int k)
 {
 	const Candidates *c = wish->candidates;
 	TopK		top;
@@ -112,7 +131,8 @@ rank_candidates(const Wish *wish, bool positive, RankKey *ranked, int k)
 	{
 		const Candidate *entry = &c->entries[i];
 
-		if ((entry->flags & CANDIDATE_SCORED) && (entry->score > 0) == positive &&
+		if ((entry->flags & CANDIDATE_SCORED) &&
+			(share == SCORED_ALL || (entry->score > 0) == (share == SCORED_ABOVE_ZERO)) &&
 			qualifies(wish, entry))
 			topk_push(&top, entry->item, score_as_real(entry->score));
 	}
@@ -120,12 +140,9 @@ rank_candidates(const Wish *wish, bool positive, RankKey *ranked, int k)
 	return top.n;
 }
 
-/* Candidates beyond those wanted that are ranked, in case some are forgotten. */
-#define SPARE_ITEMS 16
-
-/* Put out what the model scored: above 0, or the rest. */
+/* Put out what the model scored. */
 static void
-list_scored(Wish *wish, bool positive)
+list_scored(Wish *wish, Share share)
 {
 	int			all = wish->candidates->n;
 	int			few = Min((int64) all, (int64) wish->left + SPARE_ITEMS);
@@ -135,13 +152,13 @@ list_scored(Wish *wish, bool positive)
 
 	if (all == 0)
 		return;
-	n = rank_candidates(wish, positive, ranked, few);
+	n = rank_candidates(wish, share, ranked, few);
 	list_ranked(wish, ranked, n);
 	if (wish->left > 0 && n == few && few < all)
 	{
 		/* more were forgotten than we had in reserve */
 		ranked = repalloc_huge(ranked, sizeof(RankKey) * all);
-		n = rank_candidates(wish, positive, ranked, all);
+		n = rank_candidates(wish, share, ranked, all);
 		list_ranked(wish, ranked + few, n - few);
 	}
 	pfree(ranked);
@@ -155,7 +172,8 @@ list_popular_item(Wish *wish, const ScoredItem *popular)
 
 	if (candidate && ((candidate->flags & CANDIDATE_SCORED) || !qualifies(wish, candidate)))
 		return;
-	if (result_item(wish->call, popular->item, wish->from_model ? 0 : popular->score))
+	if (result_item(wish->call, popular->item,
+					wish->from_model ? Min(wish->last_score, 0) : popular->score))
 		wish->left--;
 }
 
@@ -164,7 +182,7 @@ list_popular(Wish *wish)
 {
 	ScoredItem	item;
 
-	if (wish->restricted)
+	if (wish->candidates->restricted)
 	{
 		rank_sort(wish->allowed, wish->nallowed);
 		for (int i = 0; i < wish->nallowed && wish->left > 0; i++)
@@ -189,13 +207,16 @@ list_popular(Wish *wish)
 static void
 answer(Wish *wish)
 {
+	const ModelAlgorithm *algorithm = wish->call->algorithm;
+	bool		ranks_all = algorithm && algorithm->ranks_all;
+
 	serve_open_items(wish->call);
 	result_begin(wish->call);
-	list_scored(wish, true);
+	list_scored(wish, ranks_all ? SCORED_ALL : SCORED_ABOVE_ZERO);
 	if (wish->left > 0)
 		list_popular(wish);
-	if (wish->left > 0)
-		list_scored(wish, false);
+	if (wish->left > 0 && !ranks_all)
+		list_scored(wish, SCORED_OTHERS);
 }
 
 static void
@@ -219,12 +240,12 @@ recsys_recommend(PG_FUNCTION_ARGS)
 	begin_wish(&wish, &call, serve_rows_wanted(&call, 1, "k", 10));
 	serve_use_model(&call, 2);
 	history_load(&call, 0, &history);
-	score_candidates(&wish, &history);
 	if (PG_ARGISNULL(3) || PG_GETARG_BOOL(3))
 		exclude_history(&wish, &history);
-	wish.restricted = !PG_ARGISNULL(4);
+	wish.candidates->restricted = !PG_ARGISNULL(4);
 	serve_item_array(&call, 4, allow_item, &wish);
 	serve_item_array(&call, 5, exclude_item, &wish);
+	score_candidates(&wish, &history);
 	answer(&wish);
 	serve_end(&call);
 	return (Datum) 0;
@@ -269,8 +290,8 @@ recsys_recommend_session(PG_FUNCTION_ARGS)
 	begin_wish(&wish, &call, serve_rows_wanted(&call, 1, "k", 10));
 	serve_use_model(&call, 2);
 	session_history(&call, 0, &history);
-	score_candidates(&wish, &history);
 	exclude_history(&wish, &history);
+	score_candidates(&wish, &history);
 	answer(&wish);
 	serve_end(&call);
 	return (Datum) 0;

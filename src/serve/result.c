@@ -1,6 +1,6 @@
 /*
  * result.c
- *	  Rows of an answer: a key of the user's own type, and a score.
+ *	  Rows of an answer: a key of the source's own type, and a score.
  */
 #include "postgres.h"
 
@@ -12,9 +12,9 @@
 
 #include "serve/serve.h"
 
-/* All answers are items.  The function's row type was made for their keys. */
-void
-result_begin(ServeCall *call)
+/* The function's row type was made for keys of one of the two columns. */
+static void
+begin(ServeCall *call, const KeyColumn *column)
 {
 	ReturnSetInfo *result = (ReturnSetInfo *) call->fcinfo->resultinfo;
 	MemoryContext old = MemoryContextSwitchTo(call->caller);
@@ -23,13 +23,25 @@ result_begin(ServeCall *call)
 	InitMaterializedSRF(call->fcinfo, described ? MAT_SRF_USE_EXPECTED_DESC : 0);
 	MemoryContextSwitchTo(old);
 	if (result->setDesc->natts != 2 ||
-		TupleDescAttr(result->setDesc, 0)->atttypid != call->source->item.type ||
+		TupleDescAttr(result->setDesc, 0)->atttypid != column->type ||
 		TupleDescAttr(result->setDesc, 1)->atttypid != FLOAT4OID)
 		ereport(ERROR,
 				errcode(ERRCODE_DATATYPE_MISMATCH),
 				errmsg("function of source \"%s\" does not return keys of type %s",
-					   NameStr(call->source->name), format_type_be(call->source->item.type)),
+					   NameStr(call->source->name), format_type_be(column->type)),
 				errhint("Drop the source with recsys.drop_source() and create it again."));
+}
+
+void
+result_begin(ServeCall *call)
+{
+	begin(call, &call->source->item);
+}
+
+void
+result_begin_users(ServeCall *call)
+{
+	begin(call, &call->source->user);
 }
 
 void

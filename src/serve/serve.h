@@ -72,6 +72,7 @@ typedef struct ServeCall
 	MemoryContext caller;
 	const oidvector *argtypes;	/* in the cached row of the function */
 	HeapTuple	proc;
+	StateTable *users;			/* by number */
 	StateTable *users_by_key;
 	StateTable *items;			/* by number */
 	StateTable *items_by_key;
@@ -122,6 +123,7 @@ extern void serve_open_items(ServeCall *call);			/* by number */
 extern void serve_open_items_by_key(ServeCall *call);
 
 extern int32 serve_user_number(ServeCall *call, Datum key);		/* 0: unknown */
+extern TupleTableSlot *serve_user(ServeCall *call, int32 user);	/* NULL: forgotten */
 extern TupleTableSlot *serve_item_by_key(ServeCall *call, Datum key);	/* NULL: unknown */
 extern TupleTableSlot *serve_item(ServeCall *call, int32 item);	/* NULL: forgotten */
 
@@ -138,6 +140,11 @@ extern void serve_item_array(ServeCall *call, int argno, ItemCallback each, void
 /* The user's interactions in the caller's snapshot; n = 0 for an unknown or
  * NULL user. */
 extern void history_load(ServeCall *call, int argno, History *history);
+
+/* One row of profiles more of the user whose history this is. */
+extern StateTable *history_open_profiles(ServeCall *call);
+extern void history_add_row(ServeCall *call, TupleTableSlot *slot, History *history);
+#define PROFILE_USER		1
 
 /* Factor that decays a weight stored with landmark to "as_of" ... */
 extern double decay_factor(ServeCall *call, int32 landmark, TimestampTz as_of);
@@ -176,6 +183,7 @@ typedef struct Candidate
 struct Candidates
 {
 	MemoryContext context;		/* of the arrays */
+	bool		restricted;		/* only items marked as allowed qualify */
 	int			n,
 				max;
 	Candidate  *entries;		/* in the order in which they came */
@@ -222,7 +230,8 @@ extern void popular_since(ServeCall *call, Datum since, int k);
 
 /* ----------------------------------------------------------------- results */
 
-extern void result_begin(ServeCall *call);
+extern void result_begin(ServeCall *call);			/* of items */
+extern void result_begin_users(ServeCall *call);
 /* false: the item's key is gone, nothing was put out */
 extern bool result_item(ServeCall *call, int32 item, double score);
 extern void result_row(ServeCall *call, Datum key, double score);

@@ -268,6 +268,8 @@ serve_begin(ServeCall *call, FunctionCallInfo fcinfo)
 void
 serve_end(ServeCall *call)
 {
+	if (call->users)
+		checked_close(call->users);
 	if (call->users_by_key)
 		checked_close(call->users_by_key);
 	if (call->items)

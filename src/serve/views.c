@@ -2,8 +2,8 @@
  * views.c
  *	  The views of a source's schema: state in the user's own keys.
  *
- * The first branch of item_similarity never has rows: it fixes the types of
- * the columns, typmod and collation included, so that the view can be replaced
+ * The first branch of item_similarity and of item_factors never has rows: it
+ * fixes the types of the columns, typmod and collation included, so that the view can be replaced
  * whatever models there are, and is valid when there is none.
  */
 #include "postgres.h"
@@ -96,9 +96,43 @@ create_item_similarity(const RecsysSource *source)
 	comment_on(source, "item_similarity", "score", "similarity of the two");
 }
 
+static void
+create_item_factors(const RecsysSource *source)
+{
+	StringInfoData sql;
+	ListCell   *lc;
+
+	initStringInfo(&sql);
+	appendStringInfo(&sql,
+					 "CREATE OR REPLACE VIEW %1$s.item_factors AS"
+					 " SELECT NULL::name AS model, i.key AS item_id, NULL::real[] AS factors"
+					 " FROM %1$s.items i WHERE false",
+					 quote_identifier(NameStr(source->name)));
+	foreach(lc, catalog_models(source->id))
+	{
+		const RecsysModel *model = lfirst(lc);
+		const ModelAlgorithm *algorithm = model_algorithm(model->algorithm);
+
+		if (algorithm->factors_sql)
+			appendStringInfo(&sql,
+							 " UNION ALL SELECT %s::name, f.item_id, f.factors FROM (%s) f",
+							 quote_literal_cstr(NameStr(model->name)),
+							 algorithm->factors_sql(source, NameStr(model->name)));
+	}
+	catalog_execute_as(source->owner, sql.data);
+	comment_on(source, "item_factors", NULL,
+			   "vectors of items in the versions that embedding models serve");
+	comment_on(source, "item_factors", "model", "name of the model");
+	comment_on(source, "item_factors", "item_id", "key of the item");
+	comment_on(source, "item_factors", "factors",
+			   source->explicit_feedback ? "factors of the item, its bias last" :
+			   "factors of the item");
+}
+
 void
 serve_create_views(const RecsysSource *source)
 {
 	create_interactions(source);
 	create_item_similarity(source);
+	create_item_factors(source);
 }

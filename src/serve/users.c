@@ -1,0 +1,208 @@
+/*
+ * users.c
+ *	  Answers about users: similar_users() and user_factors().
+ *
+ * A model that compares users is given every stored profile in turn, in order
+ * of their primary key: all rows of a user come together.
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type_d.h"
+#include "miscadmin.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/memutils.h"
+
+#include "serve/serve.h"
+
+PG_FUNCTION_INFO_V1(recsys_similar_users);
+PG_FUNCTION_INFO_V1(recsys_user_factors);
+
+/* No answer has more rows. */
+#define MOST_USERS 100000
+
+/* The argument's number; 0 if the state does not know the user yet. */
+static int32
+user_argument(ServeCall *call, int argno)
+{
+	Datum		key;
+
+	if (call->fcinfo->args[argno].isnull ||
+		!key_from_argument(&call->source->user, call->argtypes->values[argno],
+						   call->fcinfo->args[argno].value, &key))
+		return 0;
+	return serve_user_number(call, key);
+}
+
+static void
+no_such_answer(ServeCall *call, const char *what, const char *hint)
+{
+	if (call->model == NULL)
+		ereport(ERROR,
+				errcode(ERRCODE_UNDEFINED_OBJECT),
+				errmsg("source \"%s\" has no model", NameStr(call->source->name)),
+				errhint("Create one with recsys.create_model()."));
+	ereport(ERROR,
+			errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+			errmsg("algorithm \"%s\" of model \"%s\" does not %s",
+				   call->model->algorithm, NameStr(call->model->name), what),
+			errhint("%s", hint));
+}
+
+/* The algorithm of the model named, whether it is ready or not. */
+static const ModelAlgorithm *
+declared_algorithm(ServeCall *call)
+{
+	return call->model ? model_algorithm(call->model->algorithm) : NULL;
+}
+
+/* ---------------------------------------------------------- similar users */
+
+/* Users in order of similarity; the profiles of one follow each other. */
+typedef struct UserScan
+{
+	ServeCall  *call;
+	void	   *comparison;
+	int32		asked;			/* for users like this one */
+	int32		user;			/* whose history is being collected */
+	History		history;
+	MemoryContext context;		/* of that history */
+	TopK		top;
+} UserScan;
+
+static void
+compare_user(UserScan *s)
+{
+	double		score;
+
+	if (s->history.n > 0 && s->user != s->asked)
+	{
+		score = s->call->algorithm->compare(s->comparison, &s->history);
+		if (!isnan(score))
+			topk_push(&s->top, s->user, score_as_real(score));
+	}
+	memset(&s->history, 0, sizeof(History));
+	MemoryContextReset(s->context);
+}
+
+static void
+compare_all(UserScan *s)
+{
+	StateTable *profiles = history_open_profiles(s->call);
+
+	for (TupleTableSlot *slot = table_get(profiles, s->call->snapshot, 0, NULL);
+		 slot; slot = table_get_next(profiles))
+	{
+		int32		user = DatumGetInt32(checked_attribute(slot, PROFILE_USER));
+		MemoryContext old;
+
+		CHECK_FOR_INTERRUPTS();
+		if (user != s->user)
+			compare_user(s);
+		s->user = user;
+		old = MemoryContextSwitchTo(s->context);
+		history_add_row(s->call, slot, &s->history);
+		MemoryContextSwitchTo(old);
+	}
+	compare_user(s);
+	checked_close(profiles);
+}
+
+static void
+list_users(ServeCall *call, RankKey *ranked, int n, int rows)
+{
+	rank_sort(ranked, n);
+	for (int i = 0; i < n && rows > 0; i++)
+	{
+		TupleTableSlot *slot = serve_user(call, rank_item(ranked[i]));
+
+		if (slot == NULL)
+			continue;
+		result_row(call, checked_attribute(slot, ITEM_KEY), rank_score(ranked[i]));
+		rows--;
+	}
+}
+
+/* similar_users(user_id, k, model) */
+Datum
+recsys_similar_users(PG_FUNCTION_ARGS)
+{
+	ServeCall	call;
+	UserScan	scan = {.call = &call};
+	History		history;
+	int			rows;
+	const ModelAlgorithm *algorithm;
+
+	serve_begin(&call, fcinfo);
+	rows = serve_rows_wanted(&call, 1, "k", 10);
+	serve_use_model(&call, 2);
+	algorithm = declared_algorithm(&call);
+	if (algorithm == NULL || algorithm->compare == NULL)
+		no_such_answer(&call, "compare users", "Name a model whose algorithm is als.");
+	result_begin_users(&call);
+	history_load(&call, 0, &history);
+	if (call.algorithm && history.n > 0)
+		scan.comparison = algorithm->compare_begin(&call.cx, &history);
+	if (scan.comparison)
+	{
+		scan.asked = user_argument(&call, 0);
+		scan.context = AllocSetContextCreate(call.context, "recsys profile",
+											 ALLOCSET_DEFAULT_SIZES);
+		rows = Min(rows, MOST_USERS);
+		topk_init(&scan.top, palloc(sizeof(RankKey) * rows), rows);
+		compare_all(&scan);
+		algorithm->compare_end(scan.comparison);
+		list_users(&call, scan.top.heap, scan.top.n, rows);
+	}
+	serve_end(&call);
+	return (Datum) 0;
+}
+
+/* ---------------------------------------------------------------- vectors */
+
+static Datum
+real_array(const float *values, int n)
+{
+	Size		size = ARR_OVERHEAD_NONULLS(1) + sizeof(float) * n;
+	ArrayType  *array = palloc0(size);
+
+	SET_VARSIZE(array, size);
+	array->ndim = 1;
+	array->elemtype = FLOAT4OID;
+	ARR_DIMS(array)[0] = n;
+	ARR_LBOUND(array)[0] = 1;
+	memcpy(ARR_DATA_PTR(array), values, sizeof(float) * n);
+	return PointerGetDatum(array);
+}
+
+/* user_factors(user_id, model) */
+Datum
+recsys_user_factors(PG_FUNCTION_ARGS)
+{
+	ServeCall	call;
+	History		history;
+	const ModelAlgorithm *algorithm;
+	const float *vector = NULL;
+	int			dim;
+	Datum		result = 0;
+	MemoryContext old;
+
+	serve_begin(&call, fcinfo);
+	serve_use_model(&call, 1);
+	algorithm = declared_algorithm(&call);
+	if (algorithm == NULL || algorithm->user_factors == NULL)
+		no_such_answer(&call, "have vectors of users", "Name an embedding model, such as als.");
+	history_load(&call, 0, &history);
+	if (call.algorithm && history.n > 0)
+		vector = algorithm->user_factors(&call.cx, &history, &dim);
+	if (vector)
+	{
+		old = MemoryContextSwitchTo(call.caller);
+		result = real_array(vector, dim);
+		MemoryContextSwitchTo(old);
+	}
+	serve_end(&call);
+	if (vector == NULL)
+		PG_RETURN_NULL();
+	return result;
+}

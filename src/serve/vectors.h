@@ -1,0 +1,50 @@
+/*
+ * vectors.h
+ *	  The vectors of one model version as backends see them: a shared segment
+ *	  that all processes map, or, where shared memory has no room, the table.
+ */
+#ifndef RECSYS_VECTORS_H
+#define RECSYS_VECTORS_H
+
+#include "postgres.h"
+
+#include "models/embedding.h"
+#include "models/model.h"
+#include "numeric/search.h"
+
+typedef struct Vectors Vectors;
+
+extern void vectors_request(void);	/* from shmem_request_hook */
+extern void vectors_startup(void);	/* from shmem_startup_hook */
+
+/*
+ * The version that cx->snapshot sees, up to date by publish number; NULL if the model has none
+ * yet.  Memory of the caller's context; call vectors_close() at the end, an error
+ * cleans up by itself.
+ */
+extern Vectors *vectors_open(ServeContext *cx);
+extern void vectors_close(Vectors *v);
+extern const EmbeddingVersion *vectors_version(const Vectors *v);
+
+/* Gram matrix of the items (dim x dim); NULL if the version has none.  Valid until close. */
+extern const float *vectors_gram(Vectors *v);
+
+/*
+ * Copies the vectors of n items into "out" (n x dim) and their numbers' positions:
+ * items that have no vector are left out; found[i] = index into items.  Returns how many.
+ */
+extern int	vectors_gather(Vectors *v, int n, const int32 *items, float *out, int *found);
+
+/* Memory for the answer to a query, of the caller's context. */
+extern SearchHit *vectors_hits(Vectors *v, const SearchQuery *query);
+
+/* search_top() over all vectors (query->vector, k, cosine, admit, only). */
+extern int	vectors_top(Vectors *v, const SearchQuery *query, SearchHit *hits);
+
+/* Stream worker, after the commit of a publish: bring a segment that exists up to date. */
+extern void vectors_published(const RecsysSource *source, const RecsysModel *model);
+
+/* The model is gone or reset: give its segments back. */
+extern void vectors_forget(int32 model_id);
+
+#endif							/* RECSYS_VECTORS_H */
