@@ -22,11 +22,11 @@
 
 const ParamSpec item_knn_params[] = {
 	/* neighbours published per item */
-	{"k", PARAM_INT, 1, 1000, 50},
+	{.name = "k", PARAM_INT, 1, 1000, 50},
 	/* added to the denominator of the cosine */
-	{"shrinkage", PARAM_FLOAT, 0, 1e9, 0},
+	{.name = "shrinkage", PARAM_FLOAT, 0, 1e9, 0},
 	/* users that two items must have in common */
-	{"min_support", PARAM_INT, 1, 1e9, 1},
+	{.name = "min_support", PARAM_INT, 1, 1e9, 1},
 	{.name = NULL}
 };
 
