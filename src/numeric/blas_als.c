@@ -1,0 +1,220 @@
+/*
+ * blas_als.c
+ *	  See als.h: the part of training that calls BLAS.
+ *
+ * Conjugate gradient needs the product of the Gram matrix with one vector per
+ * row and step; for ALS_BATCH rows that is one sgemm.  A batch always has
+ * ALS_BATCH columns, zeros where there are no rows, so that the result of
+ * a row does not depend on where somebody's share ends.
+ */
+#include <string.h>
+
+#include <cblas.h>
+
+#include "numeric/als.h"
+#include "numeric/als_kernel.h"
+
+#define ALS_PIECE	256			/* interactions per call of the kernel */
+
+/* Scratch memory: matrices of ALS_BATCH rows of dim floats. */
+typedef struct CgWork
+{
+	float	   *x;
+	float	   *r;
+	float	   *p;
+	float	   *q;
+} CgWork;
+
+static CgWork
+cg_layout(const AlsParams *params, void *work)
+{
+	CgWork		w;
+	size_t		size = ALS_BATCH * (size_t) params->dim;
+
+	size = (size + 15) / 16 * 16;
+	w.x = work;
+	w.r = w.x + size;
+	w.p = w.r + size;
+	w.q = w.p + size;
+	return w;
+}
+
+size_t
+als_batch_work_size(const AlsParams *params, const AlsMatrix *matrix)
+{
+	size_t		size = (ALS_BATCH * (size_t) params->dim + 15) / 16 * 16;
+
+	(void) matrix;
+	if (params->solver == ALS_CHOLESKY)
+		return als_work_size(params, 0);
+	return 4 * sizeof(float) * size;
+}
+
+/* q (ALS_BATCH x dim) = p gram / alpha; zeros if there is no gram */
+static void
+gram_product(const AlsParams *params, const float *gram, const float *p, float *q)
+{
+	if (params->explicit_feedback)
+		memset(q, 0, sizeof(float) * ALS_BATCH * (size_t) params->dim);
+	else
+		cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, ALS_BATCH, params->dim, params->dim,
+					(float) (1 / params->alpha), p, params->dim, gram, params->dim, 0, q, params->dim);
+}
+
+/*
+ * q = (matrix of the row) p, to which the Gram matrix has given its part; or,
+ * if "residual", the negative of that plus the right side.
+ */
+static void
+row_product(const AlsParams *params, const AlsMatrix *matrix, const float *other, int32_t row,
+			const float *p, float *q, bool residual)
+{
+	const AlsKernels *kernels = als_kernels();
+	int64_t		begin = matrix->offsets[row],
+				end = matrix->offsets[row + 1];
+	float		sign = residual ? -1 : 1;
+	float		ridge = (float) als_ridge(params, end - begin);
+	float		a[ALS_PIECE],
+				b[ALS_PIECE];
+	AlsGather	g = {other, (size_t) params->dim, params->factors, 0, NULL};
+
+	for (int j = 0; j < params->dim; j++)
+		q[j] = sign * (q[j] + ridge * p[j]);
+	for (int64_t at = begin; at < end; at += ALS_PIECE)
+	{
+		float		sum;
+
+		g.n = end - at < ALS_PIECE ? (int) (end - at) : ALS_PIECE;
+		g.rows = matrix->columns + at;
+		for (int i = 0; i < g.n; i++)
+		{
+			float		weight = matrix->weights[at + i];
+
+			b[i] = params->explicit_feedback ? sign : sign * weight;
+			a[i] = !residual ? 0 :
+				!params->explicit_feedback ? (float) (weight + 1 / params->alpha) :
+				(float) (weight - params->mean - other[(size_t) g.rows[i] * g.stride + g.stride - 1]);
+		}
+		sum = kernels->pass(&g, a, b, p, params->explicit_feedback ? p[params->factors] : 0, q);
+		if (params->explicit_feedback)
+			q[params->factors] += sum;
+	}
+}
+
+/* Rows begin .. end - 1, at most ALS_BATCH. */
+static void
+cg_batch(const AlsParams *params, const float *gram, const float *other, const AlsMatrix *matrix,
+		 int32_t begin, int32_t end, float *rows, void *work)
+{
+	const AlsKernels *kernels = als_kernels();
+	CgWork		w = cg_layout(params, work);
+	int			dim = params->dim;
+	int			count = end - begin;
+	float		squares[ALS_BATCH];
+
+	memset(w.x, 0, sizeof(float) * ALS_BATCH * (size_t) dim);
+	memset(w.p, 0, sizeof(float) * ALS_BATCH * (size_t) dim);
+	memcpy(w.x, rows + (size_t) begin * (size_t) dim, sizeof(float) * (size_t) count * (size_t) dim);
+	gram_product(params, gram, w.x, w.r);
+	for (int k = 0; k < count; k++)
+	{
+		float	   *r = w.r + (size_t) k * (size_t) dim;
+
+		row_product(params, matrix, other, begin + k, w.x + (size_t) k * (size_t) dim, r, true);
+		memcpy(w.p + (size_t) k * (size_t) dim, r, sizeof(float) * (size_t) dim);
+		squares[k] = kernels->dot(r, r, dim);
+	}
+	for (int step = 0; step < params->cg_steps; step++)
+	{
+		gram_product(params, gram, w.p, w.q);
+		for (int k = 0; k < count; k++)
+		{
+			float	   *x = w.x + (size_t) k * (size_t) dim,
+					   *r = w.r + (size_t) k * (size_t) dim,
+					   *p = w.p + (size_t) k * (size_t) dim,
+					   *q = w.q + (size_t) k * (size_t) dim;
+			float		curvature,
+						length,
+						before = squares[k];
+
+			if (!(before > 1e-20f))
+				continue;
+			row_product(params, matrix, other, begin + k, p, q, false);
+			curvature = kernels->dot(p, q, dim);
+			if (!(curvature > 0))
+			{
+				squares[k] = 0;
+				continue;
+			}
+			length = before / curvature;
+			for (int j = 0; j < dim; j++)
+			{
+				x[j] += length * p[j];
+				r[j] -= length * q[j];
+			}
+			squares[k] = kernels->dot(r, r, dim);
+			for (int j = 0; j < dim; j++)
+				p[j] = r[j] + squares[k] / before * p[j];
+		}
+	}
+	for (int k = 0; k < count; k++)
+	{
+		float	   *x = w.x + (size_t) k * (size_t) dim;
+
+		als_finish_row(params, matrix->offsets[begin + k + 1] - matrix->offsets[begin + k], x);
+		memcpy(rows + (size_t) (begin + k) * (size_t) dim, x, sizeof(float) * (size_t) dim);
+	}
+}
+
+bool
+als_solve_rows(const AlsParams *params, const float *gram, const float *other,
+			   const AlsMatrix *matrix, int32_t begin, int32_t end, float *rows,
+			   void *work, bool (*interrupted) (void *arg), void *arg)
+{
+	for (int32_t from = begin; from < end; from += ALS_BATCH)
+	{
+		int32_t		to = end - from < ALS_BATCH ? end : from + ALS_BATCH;
+
+		if (interrupted && interrupted(arg))
+			return false;
+		if (params->solver == ALS_CG)
+			cg_batch(params, gram, other, matrix, from, to, rows, work);
+		else
+			for (int32_t row = from; row < to; row++)
+			{
+				int64_t		at = matrix->offsets[row];
+
+				als_solve_row(params, gram, other, (int) (matrix->offsets[row + 1] - at),
+							  matrix->columns + at, matrix->weights + at,
+							  rows + (size_t) row * (size_t) params->dim, work);
+			}
+	}
+	return true;
+}
+
+void
+als_gram_chunk(int dim, const float *rows, int32_t n, int chunk, float *gram)
+{
+	int64_t		from = (int64_t) n * chunk / ALS_GRAM_CHUNKS,
+				to = (int64_t) n * (chunk + 1) / ALS_GRAM_CHUNKS;
+
+	memset(gram, 0, sizeof(float) * (size_t) dim * (size_t) dim);
+	if (to == from)
+		return;
+	cblas_ssyrk(CblasRowMajor, CblasUpper, CblasTrans, dim, (int) (to - from), 1,
+				rows + from * dim, dim, 0, gram, dim);
+	for (int i = 1; i < dim; i++)
+		for (int j = 0; j < i; j++)
+			gram[(size_t) i * (size_t) dim + (size_t) j] = gram[(size_t) j * (size_t) dim + (size_t) i];
+}
+
+void
+als_gram_sum(int dim, const float *chunks, float *gram)
+{
+	size_t		cells = (size_t) dim * (size_t) dim;
+
+	memcpy(gram, chunks, sizeof(float) * cells);
+	for (int chunk = 1; chunk < ALS_GRAM_CHUNKS; chunk++)
+		for (size_t c = 0; c < cells; c++)
+			gram[c] += chunks[(size_t) chunk * cells + c];
+}
