@@ -1,6 +1,7 @@
 # recsys: build with PGXS.
 #
-#   make             recsys.so and recsys--VERSION.sql (needs postgresql-server-dev)
+#   make             recsys.so, recsys_train.so and recsys--VERSION.sql (needs
+#                    postgresql-server-dev and libopenblas-serial-dev)
 #   make install     into the server that PG_CONFIG names
 #   make installcheck  sql/ against that server, running, with recsys preloaded
 #   make check       prepare the machine, then every test on private clusters
@@ -20,11 +21,25 @@ EXTENSION = recsys
 MODULE_big = recsys
 RECSYS_VERSION := $(shell sed -n "s/^default_version *= *'\(.*\)'/\1/p" recsys.control)
 
-OBJS = $(patsubst %.c,%.o,$(sort $(wildcard src/*.c src/*/*.c)))
+# Training workers alone load recsys_train.so, which alone links BLAS: OpenBLAS
+# must not come into the postmaster and the backends.  It takes the rest of what
+# it needs from recsys.so, which is preloaded.
+TRAIN = recsys_train
+TRAIN_SOURCES = $(sort $(wildcard src/train/*.c src/numeric/blas_*.c))
+TRAIN_OBJS = $(TRAIN_SOURCES:.c=.o)
+
+OBJS = $(patsubst %.c,%.o,$(filter-out $(TRAIN_SOURCES),$(sort $(wildcard src/*.c src/*/*.c))))
+
+# The serial build of OpenBLAS, whatever alternative is the system's BLAS: others
+# start threads as soon as they are loaded.
+BLAS_PLACE := $(shell $(CC) -print-multiarch 2>/dev/null)/openblas-serial
+BLAS_DIR ?= $(patsubst %/libopenblas.so,%,$(firstword $(wildcard /usr/lib/$(BLAS_PLACE)/libopenblas.so)))
+BLAS_CPPFLAGS ?= -I/usr/include/$(BLAS_PLACE)
+BLAS_LIBS ?= -L$(BLAS_DIR) -Wl,-rpath,$(BLAS_DIR) -lopenblas
 
 # The SQL of each room stands beside its C; rooms in the order of their
 # dependencies, files of a room in alphabetical order.
-SQL_ROOMS = catalog stream state models serve
+SQL_ROOMS = catalog stream state models serve metrics
 SQL_PARTS = $(foreach room,$(SQL_ROOMS),$(sort $(wildcard src/$(room)/*.sql)))
 # PGXS would install what a DATA=folder of the demonstration names.
 override DATA =
@@ -33,7 +48,7 @@ DATA_built = recsys--$(RECSYS_VERSION).sql
 REGRESS = $(patsubst sql/%.sql,%,$(sort $(wildcard sql/*.sql)))
 REGRESS_OPTS = --load-extension=recsys
 
-EXTRA_CLEAN = $(OBJS:.o=.d) recsys--*.sql.tmp
+EXTRA_CLEAN = $(OBJS:.o=.d) $(TRAIN_OBJS) $(TRAIN_OBJS:.o=.d) recsys--*.sql.tmp
 
 # The server's headers do not compile cleanly under -Wextra.  -isystem on the
 # folder that PGXS names with -I makes the compiler drop that -I and keep quiet
@@ -77,6 +92,28 @@ else
 PGXS := $(shell $(PG_CONFIG) --pgxs 2>/dev/null)
 ifneq ($(wildcard $(PGXS)),)
 include $(PGXS)
+
+TRAIN_LIB = $(TRAIN)$(DLSUFFIX)
+
+all: $(TRAIN_LIB)
+
+$(TRAIN_LIB): $(TRAIN_OBJS)
+	@test -n "$(BLAS_DIR)" || { echo "no serial OpenBLAS here: run script/prepare, or set BLAS_DIR" >&2; exit 1; }
+	$(CC) $(CFLAGS) $(TRAIN_OBJS) -shared -o $@ $(LDFLAGS) $(BLAS_LIBS) -lm
+
+install: install-train
+install-train: $(TRAIN_LIB) installdirs
+	$(INSTALL_SHLIB) $(TRAIN_LIB) '$(DESTDIR)$(pkglibdir)/$(TRAIN_LIB)'
+
+uninstall: uninstall-train
+uninstall-train:
+	rm -f '$(DESTDIR)$(pkglibdir)/$(TRAIN_LIB)'
+
+clean: clean-train
+clean-train:
+	rm -f $(TRAIN_LIB)
+.PHONY: install-train uninstall-train clean-train
+
 else
 all install uninstall installcheck clean:
 	@echo "$(PG_CONFIG) has no PGXS here: run script/prepare, or set PG_CONFIG" >&2; exit 1
@@ -96,13 +133,18 @@ FORCE:
 # vectorise them.  Never -ffast-math: NaN and rounding are part of the answer.
 src/numeric/%.o: override CFLAGS += -O3
 
-$(OBJS): Makefile
+src/numeric/blas_%.o: override CPPFLAGS += $(BLAS_CPPFLAGS)
+
+# Newer servers hide a module's functions by default, from recsys_train.so too.
+$(OBJS) $(TRAIN_OBJS): override CFLAGS += -fvisibility=default
+
+$(OBJS) $(TRAIN_OBJS): Makefile
 
 clean: clean-cache
 clean-cache:
 	script/tree --remove
 .PHONY: clean-cache
 
--include $(wildcard $(OBJS:.o=.d))
+-include $(wildcard $(OBJS:.o=.d) $(TRAIN_OBJS:.o=.d))
 
 endif
