@@ -148,8 +148,8 @@ collect_table(ModelHost *host, Builder *b)
 }
 
 /* Counting sort of the entries by item. */
-static void
-index_by_item(HistorySet *set, int32 max_item)
+void
+histories_index(HistorySet *set, int32 max_item)
 {
 	const Histories *h = &set->h;
 	int64	   *at;
@@ -166,6 +166,25 @@ index_by_item(HistorySet *set, int32 max_item)
 	for (int32 row = 0; row < h->nusers; row++)
 		for (int64 e = h->offsets[row]; e < h->offsets[row + 1]; e++)
 			set->item_rows[at[h->items[e]]++] = row;
+}
+
+void
+histories_sum_row(const HistorySet *set, RowSum *sum, int32 item, PairRowView *row)
+{
+	if (item <= set->max_item)
+		for (int64 x = set->item_offsets[item]; x < set->item_offsets[item + 1]; x++)
+		{
+			int32		user = set->item_rows[x];
+			int64		from = set->h.offsets[user];
+			int			n = (int) (set->h.offsets[user + 1] - from);
+			double		r = 0;
+
+			for (int i = 0; i < n; i++)
+				if (set->h.items[from + i] == item)
+					r = set->h.weights[from + i];
+			rowsum_add_float(sum, r, set->h.items + from, set->h.weights + from, n);
+		}
+	rowsum_take(sum, item, row);
 }
 
 HistorySet *
@@ -190,7 +209,7 @@ histories_collect(ModelHost *host, MemoryContext parent, bool by_item)
 	set->h.weights = b.weights;
 	set->nentries = b.n;
 	if (by_item)
-		index_by_item(set, host->items->next - 1);
+		histories_index(set, host->items->next - 1);
 	MemoryContextSwitchTo(old);
 	return set;
 }

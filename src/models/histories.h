@@ -11,6 +11,7 @@
 #include "models/model.h"
 #include "numeric/alloc.h"
 #include "numeric/pairs_build.h"
+#include "numeric/rowsum.h"
 
 typedef struct HistorySet
 {
@@ -26,6 +27,12 @@ typedef struct HistorySet
 /* From memory, and from the table what is not in memory.  Needs an active
  * snapshot.  The parent owns it; free with MemoryContextDelete(set->context). */
 extern HistorySet *histories_collect(ModelHost *host, MemoryContext parent, bool by_item);
+
+/* Fills in the users of each item, numbers up to max_item; memory is set->context's. */
+extern void histories_index(HistorySet *set, int32 max_item);
+
+/* One row of dot products, of an indexed set; sum reaches all its items. */
+extern void histories_sum_row(const HistorySet *set, RowSum *sum, int32 item, PairRowView *row);
 
 /* Memory for numeric/: large blocks on huge pages where the system has them. */
 extern Allocator histories_allocator(MemoryContext context);

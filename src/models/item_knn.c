@@ -351,20 +351,7 @@ set_row(ItemKnn *knn, RowSum *sum, const HistorySet *set, int32 item, PairRowVie
 {
 	if (!rowsum_reach(sum, knn->host->items->next))
 		out_of_memory(knn);
-	if (item <= set->max_item)
-		for (int64 x = set->item_offsets[item]; x < set->item_offsets[item + 1]; x++)
-		{
-			int32		user = set->item_rows[x];
-			int64		from = set->h.offsets[user];
-			int			n = (int) (set->h.offsets[user + 1] - from);
-			double		r = 0;
-
-			for (int i = 0; i < n; i++)
-				if (set->h.items[from + i] == item)
-					r = set->h.weights[from + i];
-			rowsum_add_float(sum, r, set->h.items + from, set->h.weights + from, n);
-		}
-	rowsum_take(sum, item, row);
+	histories_sum_row(set, sum, item, row);
 }
 
 /* Dots that have lost most of what they were are computed afresh.  True if
