@@ -131,7 +131,7 @@ build_factor(const AlsParams *params, const AlsWork *w, const float *gram, const
 			for (int j = 0; right && j < w->size; j++)
 				w->b[j] += want * plain[j];
 		}
-		kernels->update(w->a, w->size, w->size, w->scaled, w->plain, count);
+		kernels->update(w->a, w->size, w->size, w->scaled, w->plain, count, 1);
 	}
 	cholesky_factor(w->a, w->size, w->size);
 }

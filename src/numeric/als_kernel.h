@@ -1,6 +1,8 @@
 /*
  * als_kernel.h
- *	  The inner loops of als.h, for the CPU at hand.
+ *	  The inner loops of als.h and cholesky.h, for the CPU at hand.
+ *
+ * Results differ between CPUs in the last bits, never between two calls.
  */
 #ifndef RECSYS_NUMERIC_ALS_KERNEL_H
 #define RECSYS_NUMERIC_ALS_KERNEL_H
@@ -16,6 +18,7 @@ typedef struct AlsGather
 	int			len;
 	int			n;
 	const int32_t *rows;
+	bool		cold;			/* not in the cache: fetch ahead */
 } AlsGather;
 
 typedef struct AlsKernels
@@ -30,16 +33,37 @@ typedef struct AlsKernels
 						 const float *p, float extra, float *q);
 
 	/*
-	 * Upper triangle of "a" (n x n) += sum over k of v_k w_k'.  v and w have
-	 * "count" rows; all matrices as in cholesky.h, with the same stride.
+	 * Matrix "a" (n x n) += sign * sum over k of v_k w_k', of which the upper
+	 * triangle counts: below it are any values.  v and w have "count" rows;
+	 * all as in cholesky.h, with one stride.
 	 */
-	void		(*update) (float *a, int n, int stride, const float *v, const float *w, int count);
+	void		(*update) (float *a, int n, int stride, const float *v, const float *w,
+						   int count, float sign);
+
+	/*
+	 * The first CHOLESKY_ALIGN rows of the factor of "a" (n x n), from those of
+	 * "a".  Pivots up to "least" are lost.
+	 */
+	void		(*panel) (float *a, int n, int stride, float least);
 
 	float		(*dot) (const float *a, const float *b, int len);
+
+	/* q = sign * (q + ridge * p) */
+	void		(*shift) (float *q, const float *p, float ridge, float sign, int len);
+
+	/* x += length * p, r -= length * q; returns r.r */
+	float		(*advance) (float *x, float *r, const float *p, const float *q,
+							float length, int len);
+
+	/* p = r + factor * p */
+	void		(*turn) (float *p, const float *r, float factor, int len);
 } AlsKernels;
 
 /* The best for this CPU. */
 extern const AlsKernels *als_kernels(void);
+
+/* Number 0, 1, ... of those compiled; NULL after the last.  *runs: on this CPU. */
+extern const AlsKernels *als_kernel_variant(int number, bool *runs);
 
 /* als.c: lambda n^exponent, and the last touch to a solved row. */
 extern double als_ridge(const AlsParams *params, int64_t n);

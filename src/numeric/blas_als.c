@@ -76,10 +76,9 @@ row_product(const AlsParams *params, const AlsMatrix *matrix, const float *other
 	float		ridge = (float) als_ridge(params, end - begin);
 	float		a[ALS_PIECE],
 				b[ALS_PIECE];
-	AlsGather	g = {other, (size_t) params->dim, params->factors, 0, NULL};
+	AlsGather	g = {other, (size_t) params->dim, params->factors, 0, NULL, residual};
 
-	for (int j = 0; j < params->dim; j++)
-		q[j] = sign * (q[j] + ridge * p[j]);
+	kernels->shift(q, p, ridge, sign, params->dim);
 	for (int64_t at = begin; at < end; at += ALS_PIECE)
 	{
 		float		sum;
@@ -147,14 +146,8 @@ cg_batch(const AlsParams *params, const float *gram, const float *other, const A
 				continue;
 			}
 			length = before / curvature;
-			for (int j = 0; j < dim; j++)
-			{
-				x[j] += length * p[j];
-				r[j] -= length * q[j];
-			}
-			squares[k] = kernels->dot(r, r, dim);
-			for (int j = 0; j < dim; j++)
-				p[j] = r[j] + squares[k] / before * p[j];
+			squares[k] = kernels->advance(x, r, p, q, length, dim);
+			kernels->turn(p, r, squares[k] / before, dim);
 		}
 	}
 	for (int k = 0; k < count; k++)

@@ -1,6 +1,10 @@
 /*
  * cholesky.c
- *	  See cholesky.h.
+ *	  See cholesky.h.  CHOLESKY_ALIGN rows are factored, then the matrix below
+ *	  is updated with them, and so on.
+ *
+ * LAPACK's sposv is made for matrices larger than these: at 64 rows most of its
+ * time is not arithmetic.
  */
 #include "numeric/cholesky.h"
 
@@ -8,53 +12,46 @@
 #include <math.h>
 #include <stddef.h>
 
+#include "numeric/als_kernel.h"
+
 void
 cholesky_factor(float *a, int n, int stride)
 {
+	const AlsKernels *kernels = als_kernels();
 	float		largest = 0;
 
 	for (int i = 0; i < n; i++)
 		largest = fmaxf(largest, a[(size_t) i * (size_t) stride + (size_t) i]);
-	for (int k = 0; k < n; k++)
+	for (int k = 0; k < n; k += CHOLESKY_ALIGN)
 	{
-		float	   *row = a + (size_t) k * (size_t) stride;
-		float		pivot = row[k];
-		float		inverse = pivot > largest * FLT_EPSILON ? 1 / sqrtf(pivot) : 0;
+		float	   *panel = a + (size_t) k * (size_t) stride + k;
+		float	   *right = panel + CHOLESKY_ALIGN;
+		int			rest = n - k - CHOLESKY_ALIGN;
 
-		row[k] = inverse;
-		for (int j = k + 1; j < n; j++)
-			row[j] *= inverse;
-		for (int i = k + 1; i < n; i++)
-		{
-			float	   *other = a + (size_t) i * (size_t) stride;
-			float		factor = row[i];
-
-			for (int j = i; j < n; j++)
-				other[j] -= factor * row[j];
-		}
+		kernels->panel(panel, n - k, stride, largest * FLT_EPSILON);
+		kernels->update(right + CHOLESKY_ALIGN * (size_t) stride, rest, stride,
+						right, right, CHOLESKY_ALIGN, -1);
 	}
 }
 
 void
 cholesky_solve(const float *u, int n, int stride, float *x)
 {
+	const AlsKernels *kernels = als_kernels();
+
 	/* U'z = x */
 	for (int k = 0; k < n; k++)
 	{
-		const float *row = u + (size_t) k * (size_t) stride;
+		const float *row = u + (size_t) k * (size_t) stride + k;
 
-		x[k] *= row[k];
-		for (int j = k + 1; j < n; j++)
-			x[j] -= row[j] * x[k];
+		x[k] *= row[0];
+		kernels->shift(x + k + 1, row + 1, -x[k], 1, n - k - 1);
 	}
 	/* Ux = z */
 	for (int k = n - 1; k >= 0; k--)
 	{
-		const float *row = u + (size_t) k * (size_t) stride;
-		float		sum = x[k];
+		const float *row = u + (size_t) k * (size_t) stride + k;
 
-		for (int j = k + 1; j < n; j++)
-			sum -= row[j] * x[j];
-		x[k] = sum * row[k];
+		x[k] = (x[k] - kernels->dot(row + 1, x + k + 1, n - k - 1)) * row[0];
 	}
 }

@@ -180,19 +180,18 @@ gauss(double *a, double *b, int n)
 	for (int k = 0; k < n; k++)
 	{
 		int			best = k;
+		double		t = b[k];
 
 		for (int i = k + 1; i < n; i++)
 			if (fabs(a[i * n + k]) > fabs(a[best * n + k]))
 				best = i;
 		for (int j = 0; j < n; j++)
 		{
-			double		t = a[k * n + j];
+			double		u = a[k * n + j];
 
 			a[k * n + j] = a[best * n + j];
-			a[best * n + j] = t;
+			a[best * n + j] = u;
 		}
-		double		t = b[k];
-
 		b[k] = b[best];
 		b[best] = t;
 		for (int i = k + 1; i < n; i++)
