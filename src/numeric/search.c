@@ -1,0 +1,560 @@
+/*
+ * search.c
+ *	  The matrix, and the search: see search.h.
+ *
+ * A row v is stored as floats and as v' = s c, c integers of -127 .. 127, s its
+ * scale; a query q likewise, q' = t d.  By Cauchy and Schwarz
+ *
+ *		| q.v - s t c.d | <= |q| |v - v'| + |q - q'| |v'|
+ *						   = s (|q| (|v - v'| / s) + |q - q'| |c|)
+ *
+ * The two factors that belong to the row hardly differ between rows, so a block
+ * of sixteen rows keeps only the largest of each: what the scan reads of a row
+ * besides its code is the scale.
+ *
+ * The scan yields rows whose upper bound is above the k-th best lower bound of
+ * the rows admitted so far; rows come in the order of their numbers, so one whose
+ * upper bound just equals that can't enter.  Those that are still possible
+ * in the end are scored exactly.  Where bounds tell little, so that the list of
+ * candidates runs full, they are scored in between, and exact scores raise the bar.
+ *
+ * Scores compare as floats.  Rounding keeps order, so a row whose exact value
+ * is not above another's can't have a greater score; an equal one it may have.
+ *
+ * The query is scaled by a power of two such that its largest element is within
+ * 1 .. 2, and scales of rows are at least MIN_SCALE, so nothing of a bound is lost
+ * to underflow.  SLACK is what floats may lose in computing one: a few units of
+ * 2^-24 of |q'| |v'| + the bound.
+ */
+#include "numeric/search_impl.h"
+
+#include <float.h>
+#include <math.h>
+#include <string.h>
+
+#include "numeric/topk.h"
+
+#define SLACK			0x1p-19
+#define MIN_SCALE		0x1p-100f
+#define MIN_ERROR		0x1p-20f	/* of a row that is not exact: see above */
+#define MAX_CODE		127
+#define MAX_DIM			32768		/* sums of products fit into 32 bits */
+#define ALIGNMENT		64
+
+#ifndef FLT_TRUE_MIN
+#define FLT_TRUE_MIN	0x1p-149f
+#endif
+
+/* Candidates before they are scored in between: enough for the list to run full
+ * only where bounds tell little. */
+#define LIST_MIN		1024
+#define LIST_PER_K		6
+
+/* --------------------------------------------------------------- the block */
+
+static size_t
+aligned(size_t size)
+{
+	return (size + ALIGNMENT - 1) & ~(size_t) (ALIGNMENT - 1);
+}
+
+static size_t
+block_count(int32_t rows)
+{
+	return ((size_t) rows + SEARCH_BLOCK - 1) / SEARCH_BLOCK;
+}
+
+/* Fills in where everything stands; returns the size of it all. */
+static size_t
+lay_out(SearchMatrix *m, int32_t capacity, int dim, int cosine_dim)
+{
+	size_t		blocks = block_count(capacity);
+	size_t		at = aligned(sizeof(SearchMatrix));
+
+	m->capacity = capacity;
+	m->used = 0;
+	m->dim = dim;
+	m->cosine_dim = cosine_dim;
+	m->groups = (dim + SEARCH_GROUP - 1) / SEARCH_GROUP;
+	m->reserved = 0;
+	m->codes = at;
+	at += aligned(blocks * SEARCH_BLOCK * SEARCH_GROUP * (size_t) m->groups);
+	m->scales = at;
+	at += aligned(blocks * SEARCH_BLOCK * sizeof(float));
+	m->cosine_scales = at;
+	at += aligned(blocks * SEARCH_BLOCK * sizeof(float));
+	m->errors = at;
+	at += aligned(blocks * sizeof(float));
+	m->norms = at;
+	at += aligned(blocks * sizeof(float));
+	m->rows = at;
+	return at + aligned((size_t) capacity * sizeof(float) * (size_t) dim);
+}
+
+size_t
+search_size(int32_t capacity, int dim)
+{
+	SearchMatrix m;
+
+	if (capacity < 0 || dim < 1 || dim > MAX_DIM)
+		return 0;
+	return lay_out(&m, capacity, dim, dim);
+}
+
+SearchMatrix *
+search_init(void *block, int32_t capacity, int dim, int cosine_dim)
+{
+	SearchMatrix *m = block;
+
+	(void) lay_out(m, capacity, dim, cosine_dim);
+	return m;
+}
+
+static inline float *
+floats_at(const SearchMatrix *m, size_t offset)
+{
+	return (float *) ((char *) (uintptr_t) m + offset);
+}
+
+static inline float *
+row_at(const SearchMatrix *m, int32_t row)
+{
+	return floats_at(m, m->rows) + (size_t) row * (size_t) m->dim;
+}
+
+static inline uint8_t *
+code_at(const SearchMatrix *m, int32_t row)
+{
+	size_t		block = (size_t) (row / SEARCH_BLOCK);
+
+	return (uint8_t *) (uintptr_t) m + m->codes +
+		block * SEARCH_BLOCK * SEARCH_GROUP * (size_t) m->groups +
+		(size_t) (row % SEARCH_BLOCK) * SEARCH_GROUP;
+}
+
+int32_t
+search_capacity(const SearchMatrix *m)
+{
+	return m->capacity;
+}
+
+int
+search_dim(const SearchMatrix *m)
+{
+	return m->dim;
+}
+
+const float *
+search_rows(const SearchMatrix *m)
+{
+	return row_at(m, 0);
+}
+
+const float *
+search_get(const SearchMatrix *m, int32_t row)
+{
+	if (row < 0 || row >= m->used || isnan(floats_at(m, m->scales)[row]))
+		return NULL;
+	return row_at(m, row);
+}
+
+/* ----------------------------------------------------------------- storing */
+
+/* Rows up to "row" that were never set become absent. */
+static void
+extend(SearchMatrix *m, int32_t row)
+{
+	float	   *scales = floats_at(m, m->scales),
+			   *cosine_scales = floats_at(m, m->cosine_scales);
+	size_t		from = block_count(m->used) * SEARCH_BLOCK;
+
+	/* to the end of the block, since the scan looks at whole blocks */
+	for (size_t r = from; r < block_count(row + 1) * SEARCH_BLOCK; r++)
+	{
+		scales[r] = cosine_scales[r] = NAN;
+		floats_at(m, m->errors)[r / SEARCH_BLOCK] = 0;
+		floats_at(m, m->norms)[r / SEARCH_BLOCK] = 0;
+	}
+	for (int32_t r = m->used; r < row; r++)
+		memset(row_at(m, r), 0, sizeof(float) * (size_t) m->dim);
+	m->used = row + 1;
+}
+
+static void
+clear_row(SearchMatrix *m, int32_t row)
+{
+	floats_at(m, m->scales)[row] = NAN;
+	floats_at(m, m->cosine_scales)[row] = NAN;
+	memset(row_at(m, row), 0, sizeof(float) * (size_t) m->dim);
+}
+
+/* The largest amount; NaN if an element is not finite. */
+static float
+largest(int n, const float *vector)
+{
+	float		most = 0;
+	bool		finite = true;
+
+	for (int e = 0; e < n; e++)
+	{
+		float		amount = fabsf(vector[e]);
+
+		finite &= amount <= FLT_MAX;
+		most = amount > most ? amount : most;
+	}
+	return finite ? most : NAN;
+}
+
+/* A number that is surely not less. */
+static float
+upward(double value)
+{
+	float		f = (float) (value * (1 + 0x1p-22));
+
+	return f;
+}
+
+static void
+raise_to(float *largest_yet, float value)
+{
+	if (*largest_yet < value)
+		*largest_yet = value;
+}
+
+/* Codes of a vector with a scale; |vector - scale code| / scale and |code|. */
+static void
+encode(SearchMatrix *m, int32_t row, const float *vector, float scale,
+	   double *error, double *norm)
+{
+	uint8_t    *code = code_at(m, row);
+	double		squares = 0,
+				error_squares = 0;
+
+	for (int e = 0; e < m->groups * SEARCH_GROUP; e++)
+	{
+		double		x = e < m->dim ? (double) vector[e] / scale : 0;
+		double		c = rint(x);
+
+		code[(e / SEARCH_GROUP) * SEARCH_GROUP * SEARCH_BLOCK + e % SEARCH_GROUP] =
+			(uint8_t) (128 + (int) c);
+		squares += c * c;
+		error_squares += (x - c) * (x - c);
+	}
+	*error = sqrt(error_squares);
+	*norm = sqrt(squares);
+}
+
+void
+search_set(SearchMatrix *m, int32_t row, const float *vector)
+{
+	float		most = vector ? largest(m->dim, vector) : NAN;
+	float		scale;
+	double		error,
+				norm,
+				cosine_norm;
+
+	if (row < 0 || row >= m->capacity || (isnan(most) && row >= m->used))
+		return;
+	if (row >= m->used)
+		extend(m, row);
+	if (isnan(most))
+	{
+		clear_row(m, row);
+		return;
+	}
+	scale = most / MAX_CODE * (1 + FLT_EPSILON);	/* codes do not exceed 127 */
+	if (scale < MIN_SCALE)
+		scale = MIN_SCALE;
+	encode(m, row, vector, scale, &error, &norm);
+	if (most == 0)
+		scale = 0;				/* its bounds are 0, then */
+	if (error > 0 && error < MIN_ERROR)
+		error = MIN_ERROR;
+	raise_to(&floats_at(m, m->errors)[row / SEARCH_BLOCK], upward(error));
+	raise_to(&floats_at(m, m->norms)[row / SEARCH_BLOCK], upward(norm));
+	cosine_norm = sqrt(search_kernels()->dot(m->cosine_dim, vector, vector));
+	floats_at(m, m->cosine_scales)[row] = cosine_norm > 0 ?
+		(float) fmin(scale / cosine_norm, FLT_MAX) : 0;
+	floats_at(m, m->scales)[row] = scale;
+	memcpy(row_at(m, row), vector, sizeof(float) * (size_t) m->dim);
+}
+
+/* ------------------------------------------------------------------ search */
+
+typedef struct Candidate
+{
+	int32_t		row;
+	float		upper;
+} Candidate;
+
+/* One search; arrays are in the caller's scratch memory. */
+typedef struct Search
+{
+	const SearchMatrix *m;
+	const SearchQuery *query;
+	int			dim;			/* of what is compared */
+	double		norm;			/* of the query; cosine only */
+	double		factor;			/* bounds are scores times this */
+	SearchDotKernel dot;
+	SearchScan	scan;
+	int8_t	   *codes;			/* of the query */
+	TopK		bounds;			/* of lower bounds; bar == 0 until there are k */
+	float		bar;			/* the k-th best of them */
+	TopK		exact;
+	Candidate  *list;			/* to be scored */
+	int			n,
+				max;
+} Search;
+
+static int
+bounded_k(const SearchMatrix *m, int k)
+{
+	return k < m->capacity ? k : m->capacity;
+}
+
+static int
+list_max(int k)
+{
+	size_t		n = (size_t) k * LIST_PER_K;
+
+	return n < LIST_MIN ? LIST_MIN : n > INT32_MAX ? INT32_MAX : (int) n;
+}
+
+size_t
+search_work_size(const SearchMatrix *m, int k)
+{
+	k = bounded_k(m, k < 0 ? 0 : k);
+	return aligned(SEARCH_GROUP * (size_t) m->groups) +
+		2 * aligned(sizeof(RankKey) * (size_t) k) +
+		sizeof(Candidate) * (size_t) list_max(k) + ALIGNMENT;
+}
+
+static void
+take_memory(Search *s, char *work, int k)
+{
+	work = (char *) aligned((size_t) (uintptr_t) work);
+	s->codes = (int8_t *) work;
+	work += aligned(SEARCH_GROUP * (size_t) s->m->groups);
+	topk_init(&s->bounds, (RankKey *) (void *) work, (size_t) k);
+	work += aligned(sizeof(RankKey) * (size_t) k);
+	topk_init(&s->exact, (RankKey *) (void *) work, (size_t) k);
+	work += aligned(sizeof(RankKey) * (size_t) k);
+	s->list = (Candidate *) (void *) work;
+	s->n = 0;
+	s->max = list_max(k);
+	s->bar = -INFINITY;
+}
+
+static float
+as_score(double value)
+{
+	return (float) fmax(-FLT_MAX, fmin(FLT_MAX, value)) + 0.0f;
+}
+
+/* As search_score() and search_cosine(), which are the same sums. */
+static float
+exact_score(const Search *s, const float *vector)
+{
+	double		dot = s->dot(s->dim, s->query->vector, vector);
+	double		norms;
+
+	if (!s->query->cosine)
+		return as_score(dot);
+	norms = s->norm * sqrt(s->dot(s->dim, vector, vector));
+	return norms > 0 ? as_score(fmax(-1, fmin(1, dot / norms))) : 0;
+}
+
+/* The greatest float that is not above a score, times factor. */
+static float
+as_bound(const Search *s, float score)
+{
+	double		value = score * s->factor;
+	float		f = value < -FLT_MAX ? -INFINITY : (float) fmin(value, FLT_MAX);
+
+	return f > value ? nextafterf(f, -INFINITY) : f;
+}
+
+static inline void
+fetch(const void *memory, size_t bytes)
+{
+#ifdef __GNUC__
+	for (size_t x = 0; x < bytes && x < 1024; x += 64)
+		__builtin_prefetch((const char *) memory + x);
+#endif
+}
+
+/*
+ * An upper bound below this is that of a row whose score, a float, is below the
+ * k-th best.  Less than the bar: a row with a smaller number than those that
+ * made the bar may win by an equal score, though its value is less.
+ */
+static double
+list_bar(const Search *s)
+{
+	double		bar = s->bar;
+
+	if (bar <= -FLT_MAX * s->factor)
+		return -INFINITY;
+	bar = fmin(bar, FLT_MAX * s->factor);
+	return bar - (fabs(bar) * 2 * FLT_EPSILON + 2 * FLT_TRUE_MIN * s->factor);
+}
+
+/* Exact scores of the rows of the list that are still possible. */
+static void
+score_list(Search *s)
+{
+	const size_t bytes = sizeof(float) * (size_t) s->dim;
+	const double bar = list_bar(s);
+	int			n = 0;
+
+	for (int c = 0; c < s->n; c++)
+		if (s->list[c].upper >= bar)
+			s->list[n++] = s->list[c];
+	for (int c = 0; c < n; c++)
+	{
+		if (c + 4 < n)
+			fetch(row_at(s->m, s->list[c + 4].row), bytes);
+		topk_push(&s->exact, s->list[c].row, exact_score(s, row_at(s->m, s->list[c].row)));
+	}
+	s->n = 0;
+}
+
+/* The list is full: score it, and have the scores as bounds. */
+static void
+make_room(Search *s)
+{
+	score_list(s);
+	if (s->exact.n < s->exact.k)
+		return;
+	topk_init(&s->bounds, s->bounds.heap, s->bounds.k);
+	for (size_t x = 0; x < s->exact.n; x++)
+		topk_push(&s->bounds, rank_item(s->exact.heap[x]),
+				  as_bound(s, rank_score(s->exact.heap[x])));
+	s->bar = rank_score(s->bounds.bar);
+}
+
+static void
+take_found(Search *s, const SearchFound *found)
+{
+	const float *scales = s->scan.scales + (size_t) found->block * SEARCH_BLOCK;
+
+	for (uint32_t rows = found->rows; rows != 0; rows &= rows - 1)
+	{
+		int			r = __builtin_ctz(rows);
+		int32_t		row = found->block * SEARCH_BLOCK + r;
+		float		upper = scales[r] * (found->estimates[r] + found->bound),
+					lower = scales[r] * (found->estimates[r] - found->bound);
+
+		if (upper < -FLT_MAX)
+			upper = -FLT_MAX;
+		if (!(upper > s->bar) ||
+			(s->query->admit && !s->query->admit(s->query->arg, row)))
+			continue;
+		if (s->n == s->max)
+			make_room(s);
+		s->list[s->n++] = (Candidate) {row, upper};
+		topk_push(&s->bounds, row, lower < FLT_MAX ? lower : FLT_MAX);
+		if (s->bounds.n == s->bounds.k)
+			s->bar = rank_score(s->bounds.bar);
+	}
+}
+
+/* False: the query is not finite. */
+static bool
+prepare(Search *s)
+{
+	const SearchMatrix *m = s->m;
+	const float *q = s->query->vector;
+	float		most = largest(s->dim, q);
+	double		squares = 0,
+				error_squares = 0,
+				scale,
+				unit;
+	int			exponent,
+				sum = 0;
+
+	if (isnan(most))
+		return false;
+	frexp(most, &exponent);
+	unit = ldexp(1, most > 0 ? 1 - exponent : 0);
+	scale = upward(most * unit / MAX_CODE);
+	memset(s->codes, 0, SEARCH_GROUP * (size_t) m->groups);
+	for (int e = 0; e < s->dim && most > 0; e++)
+	{
+		double		x = q[e] * unit,
+					c = rint(x / scale);
+
+		s->codes[e] = (int8_t) c;
+		sum += (int) c;
+		squares += x * x;
+		error_squares += (x - c * scale) * (x - c * scale);
+	}
+	s->norm = sqrt(s->dot(s->dim, q, q));
+	s->factor = s->query->cosine ? s->norm * unit : unit;
+	s->scan.codes = (const uint8_t *) m + m->codes;
+	s->scan.scales = floats_at(m, s->query->cosine ? m->cosine_scales : m->scales);
+	s->scan.errors = floats_at(m, m->errors);
+	s->scan.norms = floats_at(m, m->norms);
+	s->scan.query = s->codes;
+	s->scan.groups = m->groups;
+	s->scan.start = -128 * sum;
+	s->scan.scale = (float) scale;
+	s->scan.error_weight = (float) (sqrt(squares) * (1 + SLACK));
+	s->scan.norm_weight = (float) (sqrt(error_squares) * (1 + SLACK) +
+								   (sqrt(squares) + sqrt(error_squares)) * SLACK);
+	return true;
+}
+
+static void
+search_all(Search *s)
+{
+	const SearchScanKernel kernel = search_kernels()->scan;
+	const int32_t end = (int32_t) block_count(s->m->used);
+	SearchFound found;
+
+	for (int32_t block = 0; kernel(&s->scan, block, end, s->bar, &found);
+		 block = found.block + 1)
+		take_found(s, &found);
+	score_list(s);
+}
+
+static void
+search_only(Search *s)
+{
+	const SearchQuery *query = s->query;
+
+	for (int32_t x = 0; x < query->nonly; x++)
+	{
+		const float *vector = search_get(s->m, query->only[x]);
+		RankKey		key;
+
+		if (!vector)
+			continue;
+		key = rank_key(query->only[x], exact_score(s, vector));
+		if (key > s->exact.bar && (!query->admit || query->admit(query->arg, query->only[x])))
+			topk_insert(&s->exact, key);
+	}
+}
+
+int
+search_top(const SearchMatrix *m, const SearchQuery *query, SearchHit *hits, void *work)
+{
+	Search		s = {.m = m,.query = query};
+	int			k = bounded_k(m, query->k);
+
+	if (k <= 0)
+		return 0;
+	s.dim = query->cosine ? m->cosine_dim : m->dim;
+	s.dot = search_kernels()->dot;
+	take_memory(&s, work, k);
+	if (!prepare(&s))
+		return 0;
+	if (query->only)
+		search_only(&s);
+	else
+		search_all(&s);
+	rank_sort(s.exact.heap, s.exact.n);
+	for (size_t x = 0; x < s.exact.n; x++)
+		hits[x] = (SearchHit) {rank_item(s.exact.heap[x]), rank_score(s.exact.heap[x])};
+	return (int) s.exact.n;
+}

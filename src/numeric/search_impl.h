@@ -1,0 +1,102 @@
+/*
+ * search_impl.h
+ *	  What search.c, search_scan.c and search_exact.c share: the layout of the
+ *	  block, the kernels, and their choice.
+ *
+ * Codes are in blocks of SEARCH_BLOCK rows.  A block has the codes of its rows
+ * by groups of four elements: element e of row r is byte
+ *		(e / 4) * 64 + (r % 16) * 4 + e % 4
+ * so that one register has the same four elements of sixteen rows and sums need
+ * not be gathered across a register.
+ */
+#ifndef RECSYS_SEARCH_IMPL_H
+#define RECSYS_SEARCH_IMPL_H
+
+#include "numeric/search.h"
+
+/* Other processors and compilers take the portable way. */
+#if defined(__x86_64__) && defined(__GNUC__)
+#define SEARCH_X86
+#endif
+
+#define SEARCH_BLOCK	16		/* rows */
+#define SEARCH_GROUP	4		/* elements */
+
+struct SearchMatrix
+{
+	int32_t		capacity;
+	int32_t		used;			/* rows from here on have never been set */
+	int32_t		dim;
+	int32_t		cosine_dim;
+	int32_t		groups;			/* of elements, in a code */
+	int32_t		reserved;
+	/* from the start of the block */
+	size_t		codes;			/* uint8: 128 + round(element / scale) */
+	size_t		scales;			/* float per row; NaN: the row is absent */
+	size_t		cosine_scales;	/* float per row: scale / norm; 0: norm is 0 */
+	size_t		errors;			/* float per block, see search.c */
+	size_t		norms;			/* float per block */
+	size_t		rows;			/* float: the vectors themselves */
+};
+
+/* ------------------------------------------------------------------ scan */
+
+/* A query as the first pass wants it, over the arrays of a matrix. */
+typedef struct SearchScan
+{
+	const uint8_t *codes;
+	const float *scales;		/* or cosine_scales */
+	const float *errors;
+	const float *norms;
+	const int8_t *query;		/* groups * SEARCH_GROUP codes */
+	int32_t		groups;
+	int32_t		start;			/* what takes the 128 off a sum of products */
+	float		scale;			/* of the query */
+	float		error_weight;	/* bound = errors * this ... */
+	float		norm_weight;	/* ... + norms * this */
+} SearchScan;
+
+/* What the scan found: of each row of a block, the estimate before its scale. */
+typedef struct SearchFound
+{
+	int32_t		block;
+	uint32_t	rows;			/* bit r: row r of the block may be above the bar */
+	float		bound;			/* the true value is within +- this, times scale */
+	float		estimates[SEARCH_BLOCK];
+} SearchFound;
+
+/* Looks at blocks first .. end - 1 up to the first one with a row whose upper
+ * bound is above the bar; false if there is none. */
+typedef bool (*SearchScanKernel) (const SearchScan *scan, int32_t first, int32_t end,
+								  float bar, SearchFound *found);
+
+extern bool search_scan_portable(const SearchScan *scan, int32_t first, int32_t end,
+								 float bar, SearchFound *found);
+extern bool search_scan_avx2(const SearchScan *scan, int32_t first, int32_t end,
+							 float bar, SearchFound *found);
+extern bool search_scan_avx512(const SearchScan *scan, int32_t first, int32_t end,
+							   float bar, SearchFound *found);
+
+/* ----------------------------------------------------------------- exact */
+
+/* Sums in double, in the order that search_exact.c describes. */
+typedef double (*SearchDotKernel) (int dim, const float *a, const float *b);
+
+/* --------------------------------------------------------------- dispatch */
+
+typedef struct SearchKernels
+{
+	const char *name;
+	SearchScanKernel scan;
+	SearchDotKernel dot;
+} SearchKernels;
+
+/* The best that this processor has. */
+extern const SearchKernels *search_kernels(void);
+
+/* For tests: number n of those that this processor has, NULL beyond the last;
+ * and make search_kernels() answer that one from now on. */
+extern const SearchKernels *search_kernels_number(int n);
+extern void search_kernels_force(const SearchKernels *kernels);
+
+#endif							/* RECSYS_SEARCH_IMPL_H */
