@@ -17,6 +17,7 @@
 
 #include "recsys.h"
 #include "stream/shared.h"
+#include "stream/trainings.h"
 
 PG_MODULE_MAGIC;
 
@@ -28,6 +29,8 @@ int			recsys_max_future = 3600;
 int			recsys_max_sources = 16;
 int			recsys_rejected_limit = 1000;
 int			recsys_restart_delay = 1000;
+int			recsys_max_training_workers = 2;
+int			recsys_training_memory_kb = 2 * 1024 * 1024;
 bool		recsys_preloaded = false;
 
 static shmem_request_hook_type prev_shmem_request = NULL;
@@ -41,6 +44,7 @@ on_shmem_request(void)
 	if (prev_shmem_request)
 		prev_shmem_request();
 	shared_request();
+	trainings_request();
 }
 
 static void
@@ -49,6 +53,7 @@ on_shmem_startup(void)
 	if (prev_shmem_startup)
 		prev_shmem_startup();
 	shared_startup();
+	trainings_startup();
 }
 
 static void
@@ -94,6 +99,16 @@ define_settings(void)
 							"It doubles with each failure in a row, up to 60 times this value.",
 							&recsys_restart_delay, 1000, 10, 60000,
 							PGC_SIGHUP, GUC_UNIT_MS, NULL, NULL, NULL);
+	DefineCustomIntVariable("recsys.max_training_workers",
+							"Processes that one training uses (1 to 64).",
+							"Each is a background worker; the first does all the work where no other is free.",
+							&recsys_max_training_workers, 2, 1, TRAINING_MAX_WORKERS,
+							PGC_SIGHUP, 0, NULL, NULL, NULL);
+	DefineCustomIntVariable("recsys.training_memory",
+							"Memory that one training may use, all its processes together.",
+							"A training that needs more does not start.",
+							&recsys_training_memory_kb, 2 * 1024 * 1024, 1024, INT_MAX,
+							PGC_SIGHUP, GUC_UNIT_KB, NULL, NULL, NULL);
 	MarkGUCPrefixReserved("recsys");
 }
 

@@ -15,6 +15,8 @@ extern int	recsys_max_future;			/* s an event may lie ahead of now */
 extern int	recsys_max_sources;			/* size of the shared array */
 extern int	recsys_rejected_limit;		/* rejected events kept per source */
 extern int	recsys_restart_delay;		/* ms, before a worker's second start */
+extern int	recsys_max_training_workers;	/* processes of one training */
+extern int	recsys_training_memory_kb;	/* of all of them together */
 
 /* True once shared_preload_libraries has loaded us. */
 extern bool recsys_preloaded;

@@ -41,6 +41,7 @@
 #include "catalog/internal.h"
 #include "recsys.h"
 #include "stream/shared.h"
+#include "stream/trainings.h"
 
 void
 catalog_check_owner(const RecsysSource *source)
@@ -156,14 +157,15 @@ catalog_lock_source(int32 source_id, LOCKMODE lockmode)
 }
 
 /* AccessExclusiveLock, for dropping the source.  A worker that is busy with
- * it, perhaps with a long backfill, is told to end: if the drop is rolled back
- * it starts anew. */
+ * it, perhaps with a long backfill, and trainings are told to end: if the drop is
+ * rolled back they start anew. */
 bool
 catalog_lock_source_to_drop(int32 source_id)
 {
 	SourceShared *shared = recsys_preloaded ? shared_find(MyDatabaseId, source_id) : NULL;
 
 	catalog_lock_extension();
+	trainings_cancel(MyDatabaseId, source_id, 0);
 	if (!lock_source(source_id, AccessExclusiveLock, false) &&
 		shared != NULL && shared->pid != 0)
 		kill(shared->pid, SIGTERM);

@@ -30,6 +30,7 @@
 #include "storage/ipc.h"
 #include "stream/launcher.h"
 #include "stream/shared.h"
+#include "stream/trainings.h"
 #include "tcop/tcopprot.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
@@ -308,6 +309,7 @@ recsys_scout_main(Datum arg)
 
 	if (!reconcile(sources))
 		warn_no_room();
+	trainings_reconcile();
 	shared_wake_launcher();
 	complete = clear_dropped();
 	complete &= drop_orphan_slots(sources);

@@ -105,7 +105,10 @@ init_entry(SourceShared *s)
 	pg_atomic_init_u64(&s->commit_lsn, 0);
 	pg_atomic_init_u64(&s->pending_since, 0);
 	for (int i = 0; i < INJECT_NSTEPS; i++)
+	{
 		pg_atomic_init_u32(&s->inject[i], 0);
+		pg_atomic_init_u32(&s->inject_wait[i], 0);
+	}
 	times_init(&s->times);
 }
 
@@ -225,7 +228,10 @@ shared_allocate(Oid dboid, int32 source_id)
 		pg_atomic_write_u64(&s->commit_lsn, 0);
 		pg_atomic_write_u64(&s->pending_since, 0);
 		for (int step = 0; step < INJECT_NSTEPS; step++)
+		{
 			pg_atomic_write_u32(&s->inject[step], 0);
+			pg_atomic_write_u32(&s->inject_wait[step], 0);
+		}
 		return s;
 	}
 	return NULL;
@@ -428,6 +434,18 @@ shared_inject(SourceShared *s, InjectionStep step)
 		return;
 	if (pg_atomic_fetch_sub_u32(&s->inject[step], 1) == 1)
 		kill(getpid(), SIGKILL);
+}
+
+void
+shared_inject_wait(SourceShared *s, InjectionStep step)
+{
+	while (unlikely(pg_atomic_read_u32(&s->inject_wait[step]) != 0))
+	{
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, 10,
+						 PG_WAIT_EXTENSION);
+		ResetLatch(MyLatch);
+		CHECK_FOR_INTERRUPTS();
+	}
 }
 
 /* ------------------------------------------------------------------ waking */

@@ -45,6 +45,9 @@ typedef enum InjectionStep
 	INJECT_FLUSH,				/* before the commit of a flush */
 	INJECT_CONFIRM,				/* after that commit, before the slot moves */
 	INJECT_RESYNC,				/* before the commit of a resync */
+	INJECT_TRAIN,				/* a training: its leader, once per iteration */
+	INJECT_TRAIN_HELPER,		/* any other process of it, likewise */
+	INJECT_SWAP,				/* before the commit of a new version */
 	INJECT_NSTEPS
 } InjectionStep;
 
@@ -100,6 +103,7 @@ typedef struct SourceShared
 	pg_atomic_uint64 commit_lsn;	/* newest commit that touched the events */
 	pg_atomic_uint64 pending_since; /* when that stopped being applied at once */
 	pg_atomic_uint32 inject[INJECT_NSTEPS];	/* kill at the n-th pass; 0 = off */
+	pg_atomic_uint32 inject_wait[INJECT_NSTEPS];	/* not 0: wait at the step */
 	WorkerTimes times;
 } SourceShared;
 
@@ -128,6 +132,8 @@ extern void shared_report_error(SourceShared *s, const char *message);
 
 /* Kills this process with SIGKILL if a test asked for it at this step. */
 extern void shared_inject(SourceShared *s, InjectionStep step);
+/* Waits as long as a test wants it to; takes interrupts. */
+extern void shared_inject_wait(SourceShared *s, InjectionStep step);
 
 /* --- used by backends ---------------------------------------------------- */
 
@@ -137,6 +143,16 @@ extern void shared_inject(SourceShared *s, InjectionStep step);
  * Nothing happens on abort; PREPARE TRANSACTION fails from then on.
  */
 extern void shared_notify_at_commit(void);
+
+/*
+ * Wait until everything written before the call is in the tables of the source;
+ * the position where that ends.
+ */
+struct RecsysSource;
+extern XLogRecPtr wait_until_flushed(struct RecsysSource *source);
+
+/* Did this transaction write the row with that number of recsys.<table>? */
+extern bool wait_row_is_ours(const char *table, int32 id);
 
 /* --- processes ------------------------------------------------------------ */
 extern void launcher_register(void);		/* in _PG_init, preloaded */
@@ -170,7 +186,6 @@ typedef struct MessageHeader
 } MessageHeader;
 
 #define RECSYS_MESSAGE_PREFIX "recsys"
-struct RecsysSource;
 extern XLogRecPtr message_send(const struct RecsysSource *source, MessageKind kind,
 							   const void *data, Size len, bool transactional);
 

@@ -19,6 +19,7 @@
 #include "storage/ipc.h"
 #include "stream/launcher.h"
 #include "stream/shared.h"
+#include "stream/trainings.h"
 
 /* Longest wait for one worker; the command itself waits 5 s more. */
 #define STOP_TIMEOUT_MS 10000
@@ -39,6 +40,8 @@ stop_workers(Oid dboid)
 		if (running)
 			(void) shared_wait_gone(s, STOP_TIMEOUT_MS);
 	}
+	/* after those who would start new ones */
+	trainings_stop(dboid, STOP_TIMEOUT_MS);
 }
 
 static void
@@ -124,4 +127,5 @@ standstill_forget(Oid dboid)
 			shared_free(s);
 	}
 	LWLockRelease(shared_control->lock);
+	trainings_forget(dboid);
 }

@@ -10,6 +10,14 @@ AS 'MODULE_PATHNAME', 'recsys_wait_for';
 COMMENT ON FUNCTION recsys.wait_for IS
 	'wait until everything written before the call (or up to lsn) is flushed and published; false when the time is up, NULL as timeout waits without limit';
 
+CREATE FUNCTION recsys.inject_wait(source name, step text, waits boolean = true)
+RETURNS void
+LANGUAGE c VOLATILE STRICT
+AS 'MODULE_PATHNAME', 'recsys_inject_wait';
+COMMENT ON FUNCTION recsys.inject_wait IS
+	'developer testing: whoever comes to the given step of a source waits there, until it is called with false';
+REVOKE ALL ON FUNCTION recsys.inject_wait FROM PUBLIC;
+
 CREATE FUNCTION recsys.inject_crash(source name, step text, passes int = 1)
 RETURNS void
 LANGUAGE c VOLATILE STRICT
@@ -89,26 +97,4 @@ COMMENT ON COLUMN recsys.status.failures IS 'failures of the worker in a row';
 COMMENT ON COLUMN recsys.status.last_error IS 'last error of the worker since the server started; it may be past';
 COMMENT ON COLUMN recsys.status.last_error_at IS 'when that happened';
 
-CREATE VIEW recsys.progress AS
-	SELECT source, NULL::name AS model, phase, phase_done AS done,
-		   NULLIF(phase_total, 0) AS total,
-		   CASE WHEN phase_total > 0
-				THEN pg_catalog.round(LEAST(100, 100.0 * phase_done / phase_total), 1)::double precision
-		   END AS percent,
-		   CASE WHEN phase_total > 0 AND phase_done > 0
-				THEN pg_catalog.date_trunc('second',
-					 (pg_catalog.clock_timestamp() - phase_started) *
-					 (GREATEST(phase_total - phase_done, 0)::double precision / phase_done))
-		   END AS eta
-	FROM recsys.source_status()
-	WHERE phase IS NOT NULL;
-COMMENT ON VIEW recsys.progress IS 'long steps under way, of the sources whose owner''s role the caller has';
-COMMENT ON COLUMN recsys.progress.source IS 'name of the source';
-COMMENT ON COLUMN recsys.progress.model IS 'model that the step is for, NULL if for the whole source';
-COMMENT ON COLUMN recsys.progress.phase IS 'what is being done';
-COMMENT ON COLUMN recsys.progress.done IS 'rows or other units done';
-COMMENT ON COLUMN recsys.progress.total IS 'units in all, NULL if not known';
-COMMENT ON COLUMN recsys.progress.percent IS 'share that is done';
-COMMENT ON COLUMN recsys.progress.eta IS 'time that the rest will take at the pace so far';
-
-GRANT SELECT ON recsys.status, recsys.progress TO PUBLIC;
+GRANT SELECT ON recsys.status TO PUBLIC;

@@ -56,6 +56,7 @@ typedef struct Wait
 	RecsysSource *source;
 	bool		ours;			/* its row was written by this transaction */
 	XLogRecPtr	target;
+	bool		flushed_only;	/* it need not be published */
 	SourceShared *entry;		/* NULL: not known to the launcher yet */
 } Wait;
 
@@ -105,18 +106,17 @@ check_rights(const RecsysSource *source)
 					 quote_identifier(NameStr(source->name)))));
 }
 
-/* Did this transaction write the row of the source? */
-static bool
-row_is_ours(int32 source_id)
+bool
+wait_row_is_ours(const char *table, int32 id)
 {
-	Oid			relid = get_relname_relid("source", get_namespace_oid("recsys", false));
+	Oid			relid = get_relname_relid(table, get_namespace_oid("recsys", false));
 	Relation	rel = table_open(relid, AccessShareLock);
 	ScanKeyData key;
 	SysScanDesc scan;
 	HeapTuple	tuple;
 	bool		ours = false;
 
-	ScanKeyInit(&key, 1, BTEqualStrategyNumber, F_INT4EQ, Int32GetDatum(source_id));
+	ScanKeyInit(&key, 1, BTEqualStrategyNumber, F_INT4EQ, Int32GetDatum(id));
 	scan = systable_beginscan(rel, InvalidOid, false, GetActiveSnapshot(), 1, &key);
 	while ((tuple = systable_getnext(scan)) != NULL)
 		ours |= TransactionIdIsCurrentTransactionId(HeapTupleHeaderGetXmin(tuple->t_data));
@@ -305,6 +305,8 @@ write_mark(const RecsysSource *source)
 static bool
 reached(const Wait *w, const Progress *p)
 {
+	if (w->flushed_only)
+		return p->flushed >= w->target;
 	return p->state == SOURCE_STREAMING && !p->models_dirty &&
 		p->flushed >= w->target && p->published >= w->target;
 }
@@ -385,6 +387,19 @@ deadline_after(const Interval *timeout)
 	return now + (int64) us;
 }
 
+XLogRecPtr
+wait_until_flushed(RecsysSource *source)
+{
+	Wait		w = {.source = source,.flushed_only = true};
+
+	check_server_can(NameStr(source->name));
+	w.ours = wait_row_is_ours("source", source->id);
+	(void) find_entry(&w, DT_NOEND);
+	w.target = write_mark(source);
+	(void) wait_until_reached(&w, DT_NOEND);
+	return w.target;
+}
+
 PG_FUNCTION_INFO_V1(recsys_wait_for);
 
 /*
@@ -407,7 +422,7 @@ recsys_wait_for(PG_FUNCTION_ARGS)
 	w.source = catalog_source_by_name(NameStr(*PG_GETARG_NAME(0)), false);
 	check_rights(w.source);
 	check_server_can(NameStr(w.source->name));
-	w.ours = row_is_ours(w.source->id);
+	w.ours = wait_row_is_ours("source", w.source->id);
 	if (w.source->paused)
 		report_paused(NameStr(w.source->name));
 	if (!find_entry(&w, deadline))
