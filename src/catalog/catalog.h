@@ -144,6 +144,12 @@ extern void catalog_check_events(const RecsysSource *source);
  */
 extern void catalog_bind_schema(Oid nspid);
 
+/* False if columns of that type can't be keys. */
+extern bool key_kind_of(Oid type, KeyKind *kind);
+
+/* schema.table, each quoted where it must be */
+extern char *quoted_relation(Oid relid);
+
 /* OID of relation "name" in the schema of the source; error if it is gone. */
 extern Oid	catalog_relation(const RecsysSource *source, const char *name);
 

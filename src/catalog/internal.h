@@ -117,8 +117,6 @@ extern void check_events_columns(const CatalogRow *row);
 extern void check_session_column(Oid relid, const char *column);
 extern void advise_index(Oid relid, const char *column);
 extern void advise_replica_identity(const CatalogRow *row);
-extern bool key_kind_of(Oid type, KeyKind *kind);
-extern char *quoted_relation(Oid relid);
 
 /* --- what the server must have (resources.c) ------------------------------ */
 extern void check_server(void);

@@ -1,0 +1,215 @@
+/*
+ * fit_item_knn.c
+ *	  item_knn offline: the lists of neighbors.h, exact, from row sums over the
+ *	  training part, and the scores of item_knn_serve.c over them.
+ */
+#include "postgres.h"
+
+#include <math.h>
+
+#include "miscadmin.h"
+#include "utils/memutils.h"
+
+#include "models/histories.h"
+#include "numeric/neighbors.h"
+#include "numeric/rowsum.h"
+#include "numeric/topk.h"
+#include "train/fit.h"
+
+#define PROGRESS_ROWS 1024
+
+typedef struct ItemKnn
+{
+	bool		explicit_feedback;
+	int32		max_item;
+	int64	   *offsets;		/* by item, of its list */
+	int32	   *neighbors;
+	float	   *sims;
+	/* of one answer */
+	double	   *scores;			/* by item */
+	int32	   *touched;
+	RankKey    *heap;
+	int			max_heap;
+} ItemKnn;
+
+static void
+out_of_memory(void)
+{
+	ereport(ERROR,
+			errcode(ERRCODE_OUT_OF_MEMORY),
+			errmsg("no memory for the neighbour lists of an evaluation"),
+			errhint("Evaluate with a smaller k of the model."));
+}
+
+static double *
+sums_of_squares(const FitInput *input)
+{
+	const Histories *h = &input->train;
+	double	   *sumsq = palloc_extended(sizeof(double) * ((Size) input->max_item + 1),
+										MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
+
+	for (int64 e = 0; e < h->offsets[h->nusers]; e++)
+		sumsq[h->items[e]] += (double) h->weights[e] * h->weights[e];
+	return sumsq;
+}
+
+/* All lists, of every item's row of dot products in turn. */
+static void
+fill_lists(NeighborLists *lists, const FitInput *input, bool with_counts, MemoryContext context)
+{
+	HistorySet	set = {.context = context,.h = input->train,
+		.nentries = input->train.offsets[input->train.nusers]
+	};
+	Allocator	allocator = histories_allocator(context);
+	RowSum	   *sum = rowsum_create(&allocator, with_counts);
+	int64		done = 0;
+	int32		item;
+
+	histories_index(&set, input->max_item);
+	if (sum == NULL || !rowsum_reach(sum, input->max_item))
+		out_of_memory();
+	while ((item = neighbors_next_row(lists)) != 0 || neighbors_behind(lists))
+	{
+		PairRowView row;
+
+		if (item < 0)
+			out_of_memory();
+		if (++done % PROGRESS_ROWS == 0)
+			input->progress("training", Min(done, input->max_item), input->max_item);
+		if (item == 0)
+			continue;
+		histories_sum_row(&set, sum, item, &row);
+		if (!neighbors_put_row(lists, item, &row))
+			out_of_memory();
+	}
+}
+
+/* The lists, one behind the other. */
+static void
+take_lists(ItemKnn *knn, NeighborLists *lists, int k)
+{
+	int64		n = 0,
+				max = Max((int64) knn->max_item * Min(k, 16), k);
+
+	knn->offsets = palloc_extended(sizeof(int64) * ((Size) knn->max_item + 2),
+								   MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
+	knn->neighbors = palloc_extended(sizeof(int32) * (Size) max, MCXT_ALLOC_HUGE);
+	knn->sims = palloc_extended(sizeof(float) * (Size) max, MCXT_ALLOC_HUGE);
+	for (int32 item = 1; item <= knn->max_item; item++)
+	{
+		if (n + k > max)
+		{
+			max = 2 * max + k;
+			knn->neighbors = repalloc_huge(knn->neighbors, sizeof(int32) * (Size) max);
+			knn->sims = repalloc_huge(knn->sims, sizeof(float) * (Size) max);
+		}
+		knn->offsets[item] = n;
+		n += neighbors_topk(lists, item, knn->neighbors + n, knn->sims + n);
+	}
+	knn->offsets[knn->max_item + 1] = n;
+}
+
+static void *
+fit(const FitInput *input)
+{
+	ItemKnn    *knn = palloc0(sizeof(ItemKnn));
+	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "recsys item_knn fit",
+												  ALLOCSET_DEFAULT_SIZES);
+	Allocator	allocator = histories_allocator(context);
+	NeighborParams params = {
+		.k = (int) params_get(input->params, "k"),
+		.shrinkage = params_get(input->params, "shrinkage"),
+		.min_support = (int) params_get(input->params, "min_support"),
+		.drift = -1
+	};
+	NeighborLists *lists = neighbors_create(&allocator, SIZE_MAX, &params);
+
+	knn->explicit_feedback = input->explicit_feedback;
+	knn->max_item = input->max_item;
+	if (lists == NULL)
+		out_of_memory();
+	neighbors_set_sumsq(lists, sums_of_squares(input), input->max_item + 1);
+	if (!neighbors_touch_all(lists, input->max_item))
+		out_of_memory();
+	fill_lists(lists, input, params.min_support > 1, context);
+	take_lists(knn, lists, params.k);
+	MemoryContextDelete(context);
+
+	knn->scores = palloc_extended(sizeof(double) * ((Size) knn->max_item + 1),
+								  MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
+	knn->touched = palloc_extended(sizeof(int32) * ((Size) knn->max_item + 1), MCXT_ALLOC_HUGE);
+	return knn;
+}
+
+/* Scores of all neighbours of the history; returns how many items these are. */
+static int
+add_scores(ItemKnn *knn, const FitUser *user)
+{
+	int			n = 0;
+
+	for (int h = 0; h < user->n; h++)
+		for (int64 x = knn->offsets[user->items[h]]; x < knn->offsets[user->items[h] + 1]; x++)
+		{
+			int32		item = knn->neighbors[x];
+
+			if (user->scored[item] != user->stamp)
+			{
+				user->scored[item] = user->stamp;
+				knn->scores[item] = 0;
+				knn->touched[n++] = item;
+			}
+			knn->scores[item] += (double) user->weights[h] * knn->sims[x];
+		}
+	return n;
+}
+
+static int
+top(void *state, const FitUser *user, int k, SearchHit *hits)
+{
+	ItemKnn    *knn = state;
+	int			n = add_scores(knn, user);
+	TopK		best;
+
+	if (knn->max_heap < k)
+	{
+		knn->heap = MemoryContextAllocHuge(GetMemoryChunkContext(knn), sizeof(RankKey) * (Size) k);
+		knn->max_heap = k;
+	}
+	topk_init(&best, knn->heap, k);
+	for (int i = 0; i < n; i++)
+		if (user->excluded[knn->touched[i]] != user->stamp)
+			topk_push(&best, knn->touched[i], (float) knn->scores[knn->touched[i]]);
+	n = (int) best.n;
+	rank_sort(knn->heap, n);
+	for (int i = 0; i < n; i++)
+		hits[i] = (SearchHit) {rank_item(knn->heap[i]), rank_score(knn->heap[i])};
+	return n;
+}
+
+static double
+predict(void *state, const FitUser *user, int32 item)
+{
+	ItemKnn    *knn = state;
+	double		sum = 0,
+				norm = 0;
+
+	for (int h = 0; h < user->n; h++)
+		for (int64 x = knn->offsets[user->items[h]]; x < knn->offsets[user->items[h] + 1]; x++)
+			if (knn->neighbors[x] == item)
+			{
+				sum += (double) user->weights[h] * knn->sims[x];
+				norm += fabs((double) knn->sims[x]);
+			}
+	if (norm == 0)
+		return NAN;
+	return knn->explicit_feedback ? sum / norm : sum;
+}
+
+extern const FitAlgorithm fit_item_knn;
+
+const FitAlgorithm fit_item_knn = {
+	.name = "item_knn",
+	.fit = fit,
+	.top = top,
+	.predict = predict,
+};
