@@ -207,6 +207,22 @@ training_iteration(TrainingShared *t, int iteration, int iterations, double loss
 }
 
 void
+training_has_read(TrainingShared *t, XLogRecPtr applied_lsn)
+{
+	SpinLockAcquire(&t->mutex);
+	t->applied_lsn = applied_lsn;
+	SpinLockRelease(&t->mutex);
+}
+
+void
+training_workers(TrainingShared *t, int more)
+{
+	SpinLockAcquire(&t->mutex);
+	t->workers += more;
+	SpinLockRelease(&t->mutex);
+}
+
+void
 training_outcome(TrainingState state)
 {
 	outcome = state;

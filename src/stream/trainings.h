@@ -147,6 +147,10 @@ extern void training_cancel(const TrainingRef *ref, TrainingCancel why);
  */
 extern bool training_finish(const TrainingRef *ref);
 
+/* Start one and finish it, in one. */
+extern bool training_run(TrainingKind kind, const RecsysSource *source,
+						 const RecsysModel *model, const void *area, Size n);
+
 /* The error for a training that could not be started. */
 extern void training_not_started(TrainingStart start) pg_attribute_noreturn();
 
@@ -181,6 +185,10 @@ extern void training_attach_helper(TrainingShared *t, uint64 id);
 /* phase NULL: as it is. */
 extern void training_progress(TrainingShared *t, const char *phase, int64 done, int64 total);
 extern void training_iteration(TrainingShared *t, int iteration, int iterations, double loss);
+
+/* What it has read of the source. */
+extern void training_has_read(TrainingShared *t, XLogRecPtr applied_lsn);
+extern void training_workers(TrainingShared *t, int more);	/* take part, or less */
 
 /* What the entry says when this process, the leader, has ended: state DONE or
  * OBSOLETE.  Otherwise it says that the training has failed. */

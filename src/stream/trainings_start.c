@@ -348,6 +348,18 @@ training_finish(const TrainingRef *ref)
 	return state == TRAINING_DONE;
 }
 
+bool
+training_run(TrainingKind kind, const RecsysSource *source, const RecsysModel *model,
+			 const void *area, Size n)
+{
+	TrainingRef ref;
+	TrainingStart start = training_start(kind, source, model, area, n, &ref);
+
+	if (start != TRAINING_STARTED)
+		training_not_started(start);
+	return training_finish(&ref);
+}
+
 /* ---------------------------------------------------------------- scheduling */
 
 bool
