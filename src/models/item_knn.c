@@ -70,6 +70,7 @@ typedef struct ItemKnn
 	double		used_shrinkage; /* relative to the landmark */
 	int			min_support;
 	NeighborLists *lists;
+	uint64		published_change;	/* newest one at the last publication */
 	TimestampTz pause_until;	/* without stored pairs */
 	int32	   *items;			/* k each, of a row being written */
 	float	   *scores;
@@ -248,7 +249,8 @@ shrinkage_now(ItemKnn *knn)
 static void
 create_lists(ItemKnn *knn)
 {
-	NeighborParams params = {.k = knn->k,.min_support = knn->min_support};
+	NeighborParams params = {.k = knn->k,.min_support = knn->min_support,
+		.early_eps = NEIGHBORS_EARLY_EPS};
 
 	if (knn->lists)
 		neighbors_destroy(knn->lists);
@@ -530,6 +532,10 @@ item_knn_publish(void *state, bool all)
 		fabs(shrinkage_now(knn) - knn->used_shrinkage) > SHRINKAGE_DRIFT * knn->used_shrinkage)
 		create_lists(knn);
 	neighbors_set_sumsq(knn->lists, knn->host->items->sumsq, knn->host->items->next);
+	/* small moves are put off while there are more to come */
+	if (!neighbors_strict(knn->lists, all || knn->host->change_no == knn->published_change))
+		out_of_memory(knn);
+	knn->published_change = knn->host->change_no;
 	if (shared->store)
 		done = refresh_from_pairs(knn, shared, all, deadline);
 	if (shared->store == NULL)
@@ -538,6 +544,7 @@ item_knn_publish(void *state, bool all)
 		return false;
 
 	done = !neighbors_behind(knn->lists);
+	knn->host->put_off |= neighbors_put_off(knn->lists);
 	item = neighbors_next_dirty(knn->lists);
 	if (item == 0)
 		return done;

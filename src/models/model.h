@@ -97,6 +97,8 @@ typedef struct ModelHost
 	Profiles   *profiles;
 	uint64		change_no;		/* of the ProfileChange being fed */
 	uint64		rescale_no;		/* of the newest rescale() */
+	bool		put_off;		/* set by publish(): small moves are left for
+								 * when no more changes come */
 	int			nitem_knn;		/* models that share "pairs" */
 	void	   *pairs;
 	void		(*progress) (struct ModelHost *host, const char *phase,

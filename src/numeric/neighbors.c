@@ -117,6 +117,8 @@ neighbors_create(const Allocator *memory, size_t max_bytes,
 		nl->shrinkage = (float) params->shrinkage;
 		nl->min_support = params->min_support;
 		nl->eps = (float) (params->eps > 0 ? params->eps : NEIGHBORS_EPS);
+		nl->early_eps = (float) params->early_eps;
+		nl->strict = nl->early_eps <= nl->eps;
 		nl->drift = (float) (params->drift != 0 ? params->drift : NEIGHBORS_DRIFT);
 		nl->scan = row_scan_function();
 	}
@@ -323,6 +325,35 @@ neighbors_next_dirty(NeighborLists *nl)
 	return 0;
 }
 
+bool
+neighbors_put_off(NeighborLists *nl)
+{
+	while (nl->later.n > 0)
+	{
+		if (nl->pending[nl->later.items[nl->later.n - 1]].flags & LATER)
+			return true;
+		nl->later.n--;
+	}
+	return false;
+}
+
+bool
+neighbors_strict(NeighborLists *nl, bool strict)
+{
+	nl->strict = strict || nl->early_eps <= nl->eps;
+	if (!nl->strict)
+		return true;
+	for (; neighbors_put_off(nl); nl->later.n--)
+	{
+		int32_t		i = nl->later.items[nl->later.n - 1];
+
+		if (!nl_mark(nl, &nl->changed, i, CHANGED))
+			return false;
+		nl->pending[i].flags &= (uint16_t) ~LATER;
+	}
+	return true;
+}
+
 /* Makes nl->keys the best of i, in order. */
 static void
 sort_best(NeighborLists *nl, int32_t i)
@@ -387,7 +418,7 @@ neighbors_published(NeighborLists *nl, int32_t i)
 		neighbors_topk(nl, i, list->published, (float *) (list->published + n));
 	list->npublished = (uint16_t) n;
 	nl_show(nl, i);
-	nl->pending[i].flags &= (uint16_t) ~(DIRTY | FORCED);
+	nl->pending[i].flags &= (uint16_t) ~(DIRTY | FORCED | LATER);
 	return true;
 }
 

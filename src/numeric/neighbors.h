@@ -26,6 +26,7 @@
 #include "numeric/pairs.h"
 
 #define NEIGHBORS_EPS	5e-4
+#define NEIGHBORS_EARLY_EPS 2e-3
 #define NEIGHBORS_DRIFT	1e-4
 
 typedef struct NeighborLists NeighborLists;
@@ -37,6 +38,8 @@ typedef struct NeighborParams
 	int			min_support;	/* <= 1: any */
 	double		eps;			/* 0: NEIGHBORS_EPS */
 	double		drift;			/* 0: NEIGHBORS_DRIFT; < 0: none, lists are exact */
+	double		early_eps;		/* what is not put off, see neighbors_strict();
+								 * 0: eps */
 } NeighborParams;
 
 /* NULL when there is no memory. */
@@ -77,6 +80,14 @@ typedef enum NeighborsState
  * events may go on.  ps is the store that the same events go into; several
  * NeighborLists may share it. */
 extern NeighborsState neighbors_refresh(NeighborLists *nl, PairStore *ps, int budget);
+
+/*
+ * Rows off by more than eps, but not by more than early_eps, are put off, and
+ * most of them are written once for many small moves.  With "strict" the next
+ * refresh puts nothing off, and takes up what was.
+ */
+extern bool neighbors_strict(NeighborLists *nl, bool strict);
+extern bool neighbors_put_off(NeighborLists *nl);	/* is there such a row? */
 
 /* Has anything been touched that the refresh just done did not take up? */
 extern bool neighbors_behind(const NeighborLists *nl);

@@ -27,6 +27,7 @@
 #define FORCED		0x40		/* ... whatever the comparison says */
 #define QUEUED		0x80		/* in nl->dirty */
 #define WORN		0x100		/* in nl->worn */
+#define LATER		0x200		/* in nl->later: published row is off by little */
 
 /* bits of nl->marks, all clear between uses */
 #define MARK_MET	0x01		/* the scan under way told this list */
@@ -105,6 +106,8 @@ struct NeighborLists
 	float		shrinkage;
 	int			min_support;
 	float		eps;
+	float		early_eps;
+	bool		strict;			/* nothing is put off */
 	float		drift;			/* of a norm, relative, that is let be */
 	const double *sumsq;		/* [nsumsq], the caller's */
 	int32_t		nsumsq;
@@ -128,6 +131,7 @@ struct NeighborLists
 	Stack		rescan;
 	Stack		changed;
 	Stack		dirty;
+	Stack		later;
 	Stack		worn;
 
 	RowScanFunction scan;

@@ -51,6 +51,9 @@
  * below k entries, of which one is not published whenever the k-th published
  * has not itself moved by more than eps.  A published item outside L(j) has
  * its score computed from the store, or is taken for off where there is none.
+ * Unless strict, a row that is off by more than eps, but not by more than
+ * early_eps, is put off: while events arrive, most rows move a little at
+ * each refresh, and to write them every time took three quarters of the WAL.
  */
 #include <math.h>
 #include <string.h>
@@ -344,7 +347,7 @@ put_row(NeighborLists *nl, int32_t i, const PairRowView *row)
 /* Is the published score of a partner outside the list right? */
 static bool
 still_right(const NeighborLists *nl, const PairStore *ps, int32_t i, int32_t j,
-			float published)
+			float published, float eps)
 {
 	float		dot,
 				score = 0;
@@ -355,25 +358,25 @@ still_right(const NeighborLists *nl, const PairStore *ps, int32_t i, int32_t j,
 	pairs_get(ps, i, j, &dot, &count);
 	if (!pairs_has_counts(ps) || count >= nl->min_support)
 		score = pair_score(dot, nl->norms[i], nl->norms[j], nl->shrinkage);
-	return fabsf((score > 0 ? score : 0) - published) <= nl->eps;
+	return fabsf((score > 0 ? score : 0) - published) <= eps;
 }
 
 /* Are all published items outside the list still right? */
 static bool
-rest_is_right(NeighborLists *nl, const PairStore *ps, int32_t i)
+rest_is_right(NeighborLists *nl, const PairStore *ps, int32_t i, float eps)
 {
 	const List *list = &nl->lists[i];
 	const float *scores = (const float *) (list->published + list->npublished);
 
 	for (int x = 0; x < list->npublished; x++)
 		if (nl_find(list, list->published[x]) < 0 &&
-			!still_right(nl, ps, i, list->published[x], scores[x]))
+			!still_right(nl, ps, i, list->published[x], scores[x], eps))
 			return false;
 	return true;
 }
 
 static bool
-is_dirty(NeighborLists *nl, const PairStore *ps, int32_t i)
+is_dirty(NeighborLists *nl, const PairStore *ps, int32_t i, float eps)
 {
 	const List *list = &nl->lists[i];
 	int			n = list->npublished;
@@ -387,18 +390,19 @@ is_dirty(NeighborLists *nl, const PairStore *ps, int32_t i)
 		float		score = list->scores[x],
 					shown = list->shown[x];
 
-		off |= (shown == NOT_SHOWN) & (score > last + nl->eps);
-		off |= (shown != NOT_SHOWN) & (fabsf(score - shown) > nl->eps);
+		off |= (shown == NOT_SHOWN) & (score > last + eps);
+		off |= (shown != NOT_SHOWN) & (fabsf(score - shown) > eps);
 	}
-	return off || (list->nshown < n && !rest_is_right(nl, ps, i));
+	return off || (list->nshown < n && !rest_is_right(nl, ps, i, eps));
 }
 
 static bool
 check(NeighborLists *nl, const PairStore *ps, int32_t i)
 {
 	nl->pending[i].flags &= (uint16_t) ~(CHANGED | DIRTY);
-	if (!is_dirty(nl, ps, i))
-		return true;
+	if (!is_dirty(nl, ps, i, nl->strict ? nl->eps : nl->early_eps))
+		return nl->strict || !is_dirty(nl, ps, i, nl->eps) ||
+			nl_mark(nl, &nl->later, i, LATER);
 	nl->pending[i].flags |= DIRTY;
 	return nl_mark(nl, &nl->dirty, i, QUEUED);
 }

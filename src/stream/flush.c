@@ -386,10 +386,11 @@ publish(Stream *s, bool all)
 	bool		done;
 
 	stream_begin(s);
+	s->host.put_off = false;
 	done = publish_write(s, all);
 	shared_inject(s->shared, INJECT_PUBLISH);
 	stream_commit(s);
-	s->publish_due = !done;
+	s->publish_due = !done || s->host.put_off;
 	s->last_publish = GetCurrentTimestamp();
 	/* what was asked for may have been everything: the next is no such thing */
 	if (!all)
@@ -398,7 +399,9 @@ publish(Stream *s, bool all)
 	{
 		s->published_since_build = true;
 		SpinLockAcquire(&s->shared->mutex);
-		s->shared->published_lsn = lsn;
+		s->shared->shown_lsn = lsn;
+		if (!s->host.put_off)
+			s->shared->published_lsn = lsn;
 		SpinLockRelease(&s->shared->mutex);
 	}
 	MemoryContextSwitchTo(old);

@@ -187,7 +187,7 @@ reset_report(SourceShared *s)
 	s->progress_done = s->progress_total = 0;
 	s->phase_started = 0;
 	s->read_lsn = s->applied_lsn = InvalidXLogRecPtr;
-	s->flushed_lsn = s->published_lsn = InvalidXLogRecPtr;
+	s->flushed_lsn = s->published_lsn = s->shown_lsn = InvalidXLogRecPtr;
 	s->events_applied = 0;
 	s->events_rate = 0;
 	s->rate_at = s->commit_time = 0;

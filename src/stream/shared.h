@@ -85,6 +85,7 @@ typedef struct SourceShared
 	XLogRecPtr	flushed_lsn;	/* in the tables, and confirmed */
 	XLogRecPtr	published_lsn;	/* everything up to here is published within
 								 * the tolerance */
+	XLogRecPtr	shown_lsn;		/* the same but for small moves that are put off */
 	XLogRecPtr	request_lsn;	/* flush and publish once applied >= this */
 	int64		events_applied;	/* in all, by this worker and those before it */
 	double		events_rate;	/* per second, smoothed over some seconds */

@@ -173,7 +173,7 @@ put_report(StatusRow *row, SourceShared *s)
 	put_bytes(row, copy.source_id, copy.read_lsn);
 	put_lsn(row, STATUS_APPLIED_LSN, copy.applied_lsn);
 	put_lsn(row, STATUS_FLUSHED_LSN, copy.flushed_lsn);
-	put_lsn(row, STATUS_PUBLISHED_LSN, copy.published_lsn);
+	put_lsn(row, STATUS_PUBLISHED_LSN, Max(copy.published_lsn, copy.shown_lsn));
 	put(row, STATUS_FAILURES, Int32GetDatum(shared_healthy(&copy) ? 0 : copy.failures));
 	put_error(row, copy.last_error, copy.last_error_at);
 	if (copy.phase[0] != '\0' && copy.pid != 0)

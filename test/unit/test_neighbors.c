@@ -371,6 +371,9 @@ run(const Setup *s, int rounds)
 	Verdict		v = {0};
 	NeighborsWork work;
 	double		drift = s->params.drift < 0 ? 0 : NEIGHBORS_DRIFT;
+	double		early_eps = fmax(s->params.early_eps, 5e-4);
+	Verdict		early = {0};
+	int			put_off = 0;
 	int64_t		before,
 				again;
 
@@ -415,8 +418,19 @@ run(const Setup *s, int rounds)
 		refresh(&w, &r, NULL, newest, 0);
 		refresh(&w, &r, NULL, newest, 0);
 		publish(&w);
+		judge(&w, &early);
+		put_off += neighbors_put_off(w.nl);
+		if (s->params.early_eps > 0 && round % 3 != 2)
+			continue;
+		w.good &= neighbors_strict(w.nl, true) && !neighbors_put_off(w.nl);
+		refresh(&w, &r, NULL, newest, 0);
+		publish(&w);
 		judge(&w, &v);
+		w.good &= !neighbors_put_off(w.nl) && neighbors_strict(w.nl, false);
 	}
+	ok(early.score_off <= early_eps + 1e-5 + 2 * drift && early.missed_by <= early_eps + 1e-5 + 4 * drift &&
+	   (put_off > 0) == (s->params.early_eps > 0),
+	   "%s: within %.3g before what was put off, %d times", s->name, early.score_off, put_off);
 	work = neighbors_work(w.nl);
 	ok(w.good && v.score_off <= 5.1e-4 + 2 * drift && v.missed_by <= 5.1e-4 + 4 * drift,
 	   "%s: published within %.3g, missed by at most %.3g, %d refreshes",
@@ -430,6 +444,7 @@ run(const Setup *s, int rounds)
 
 	before = w.writes;
 	restart(&w);
+	w.good &= neighbors_strict(w.nl, true);
 	refresh(&w, &r, NULL, s->nitems, 0);
 	publish(&w);
 	again = w.writes - before;
@@ -521,27 +536,30 @@ int
 main(void)
 {
 	static const Setup setups[] = {
-		{"plain", 60, 120, 30, 1.0, 1, {5, 0, 1, 0, -1}, true, 1000, 60, 1},
-		{"k = 3, uniform", 60, 150, 25, 0, 1, {3, 0, 1, 0, -1}, true, 10, 40, 2},
-		{"ratings, shrinkage", 80, 200, 40, 1.0, 5, {10, 10, 1, 0, -1}, true, 7, 100, 3},
-		{"min support", 80, 150, 40, 0.8, 5, {6, 0, 3, 0, -1}, true, 20, 80, 4},
-		{"min support, shrinkage, real", 80, 150, 40, 0.8, 0, {6, 5, 2, 0, -1}, true, 20, 80, 5},
-		{"real", 60, 120, 30, 1.0, 0, {5, 0, 1, 0, -1}, true, 50, 50, 6},
-		{"signed", 60, 120, 30, 1.0, -3, {5, 2, 1, 0, -1}, true, 50, 50, 7},
-		{"single events", 40, 100, 20, 1.0, 5, {4, 0, 1, 0, -1}, true, 3, 2, 8},
-		{"k = 1", 40, 100, 20, 1.0, 5, {1, 1, 1, 0, -1}, true, 3, 20, 9},
-		{"many more partners than k", 200, 500, 60, 1.0, 1, {3, 0, 1, 0, -1}, true, 100, 400, 10},
-		{"without a store", 60, 120, 30, 1.0, 5, {5, 0, 1, 0, -1}, false, 0, 40, 11},
-		{"without a store, min support", 60, 120, 30, 0.5, 0, {4, 3, 2, 0, -1}, false, 0, 40, 12},
-		{"drift", 80, 100, 14, 1.0, 1000, {5, 0, 1, 0, 0}, true, 1000, 30, 13},
-		{"drift, uniform", 150, 150, 14, 0, 300, {3, 0, 1, 0, 0}, true, 5, 60, 14},
-		{"drift, shrinkage, min support", 100, 100, 14, 0.5, 1000, {6, 1e5, 2, 0, 0}, true, 5, 60, 15},
-		{"drift, real", 80, 100, 14, 0.5, 0, {5, 0, 1, 0, 0}, true, 50, 30, 16},
-		{"drift, signed", 80, 100, 14, 0.5, -1000, {5, 2, 1, 0, 0}, true, 10, 30, 17},
-		{"drift, signed, min support", 60, 40, 14, 0.5, -300, {5, 0, 4, 0, 0}, true, 10, 12, 21},
-		{"drift, single events", 60, 60, 10, 0.5, 500, {4, 0, 1, 0, 0}, true, 3, 2, 18},
-		{"drift, many partners", 400, 500, 20, 0.5, 1000, {3, 0, 1, 0, 0}, true, 100, 100, 19},
-		{"drift, store lost", 80, 100, 14, 1.0, 500, {5, 0, 1, 0, 0}, true, 10, 30, 20},
+		{"plain", 60, 120, 30, 1.0, 1, {5, 0, 1, 0, -1, 0}, true, 1000, 60, 1},
+		{"k = 3, uniform", 60, 150, 25, 0, 1, {3, 0, 1, 0, -1, 0}, true, 10, 40, 2},
+		{"ratings, shrinkage", 80, 200, 40, 1.0, 5, {10, 10, 1, 0, -1, 0}, true, 7, 100, 3},
+		{"min support", 80, 150, 40, 0.8, 5, {6, 0, 3, 0, -1, 0}, true, 20, 80, 4},
+		{"min support, shrinkage, real", 80, 150, 40, 0.8, 0, {6, 5, 2, 0, -1, 0}, true, 20, 80, 5},
+		{"real", 60, 120, 30, 1.0, 0, {5, 0, 1, 0, -1, 0}, true, 50, 50, 6},
+		{"signed", 60, 120, 30, 1.0, -3, {5, 2, 1, 0, -1, 0}, true, 50, 50, 7},
+		{"single events", 40, 100, 20, 1.0, 5, {4, 0, 1, 0, -1, 0}, true, 3, 2, 8},
+		{"k = 1", 40, 100, 20, 1.0, 5, {1, 1, 1, 0, -1, 0}, true, 3, 20, 9},
+		{"many more partners than k", 200, 500, 60, 1.0, 1, {3, 0, 1, 0, -1, 0}, true, 100, 400, 10},
+		{"without a store", 60, 120, 30, 1.0, 5, {5, 0, 1, 0, -1, 0}, false, 0, 40, 11},
+		{"without a store, min support", 60, 120, 30, 0.5, 0, {4, 3, 2, 0, -1, 0}, false, 0, 40, 12},
+		{"drift", 80, 100, 14, 1.0, 1000, {5, 0, 1, 0, 0, 0}, true, 1000, 30, 13},
+		{"drift, uniform", 150, 150, 14, 0, 300, {3, 0, 1, 0, 0, 0}, true, 5, 60, 14},
+		{"drift, shrinkage, min support", 100, 100, 14, 0.5, 1000, {6, 1e5, 2, 0, 0, 0}, true, 5, 60, 15},
+		{"drift, real", 80, 100, 14, 0.5, 0, {5, 0, 1, 0, 0, 0}, true, 50, 30, 16},
+		{"drift, signed", 80, 100, 14, 0.5, -1000, {5, 2, 1, 0, 0, 0}, true, 10, 30, 17},
+		{"drift, signed, min support", 60, 40, 14, 0.5, -300, {5, 0, 4, 0, 0, 0}, true, 10, 12, 21},
+		{"drift, single events", 60, 60, 10, 0.5, 500, {4, 0, 1, 0, 0, 0}, true, 3, 2, 18},
+		{"drift, many partners", 400, 500, 20, 0.5, 1000, {3, 0, 1, 0, 0, 0}, true, 100, 100, 19},
+		{"put off", 60, 120, 30, 1.0, 1000, {5, 0, 1, 0, -1, 2e-2}, true, 1000, 3, 22},
+		{"put off, drift", 80, 100, 14, 1.0, 1000, {5, 0, 1, 0, 0, 2e-2}, true, 7, 3, 23},
+		{"put off, without a store", 60, 120, 30, 1.0, 500, {5, 0, 1, 0, -1, 2e-2}, false, 0, 3, 24},
+		{"drift, store lost", 80, 100, 14, 1.0, 500, {5, 0, 1, 0, 0, 0}, true, 10, 30, 20},
 	};
 
 	test_scan();
