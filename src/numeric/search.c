@@ -50,6 +50,8 @@
 #define LIST_MIN		1024
 #define LIST_PER_K		6
 
+#define PREFETCH		6			/* rows ahead */
+
 /* --------------------------------------------------------------- the block */
 
 static size_t
@@ -279,6 +281,44 @@ search_set(SearchMatrix *m, int32_t row, const float *vector)
 	memcpy(row_at(m, row), vector, sizeof(float) * (size_t) m->dim);
 }
 
+/* ------------------------------------------------------------------- sieve */
+
+/*
+ * The k best of a stream of keys: k are kept and as many collected, then
+ * the best of both are chosen.  Cheaper than a heap where many enter.
+ */
+typedef struct Sieve
+{
+	RankKey    *keys;			/* room for twice k */
+	size_t		k,
+				n;
+	RankKey		bar;			/* what is not above it is none of the k best */
+} Sieve;
+
+static void
+sieve_choose(Sieve *s)
+{
+	RankKey		least = UINT64_MAX;
+
+	if (s->n <= s->k)
+		return;
+	rank_select(s->keys, s->n, s->k);
+	s->n = s->k;
+	for (size_t x = 0; x < s->k; x++)
+		least = s->keys[x] < least ? s->keys[x] : least;
+	s->bar = least;
+}
+
+static inline void
+sieve_push(Sieve *s, RankKey key)
+{
+	if (key <= s->bar)
+		return;
+	s->keys[s->n++] = key;
+	if (s->n == 2 * s->k)
+		sieve_choose(s);
+}
+
 /* ------------------------------------------------------------------ search */
 
 typedef struct Candidate
@@ -298,9 +338,9 @@ typedef struct Search
 	SearchDotKernel dot;
 	SearchScan	scan;
 	int8_t	   *codes;			/* of the query */
-	TopK		bounds;			/* of lower bounds; bar == 0 until there are k */
-	float		bar;			/* the k-th best of them */
-	TopK		exact;
+	Sieve		bounds;			/* lower bounds */
+	float		bar;			/* k of them are not below this */
+	Sieve		exact;			/* scores */
 	Candidate  *list;			/* to be scored */
 	int			n,
 				max;
@@ -325,7 +365,7 @@ search_work_size(const SearchMatrix *m, int k)
 {
 	k = bounded_k(m, k < 0 ? 0 : k);
 	return aligned(SEARCH_GROUP * (size_t) m->groups) +
-		2 * aligned(sizeof(RankKey) * (size_t) k) +
+		2 * aligned(2 * sizeof(RankKey) * (size_t) k) +
 		sizeof(Candidate) * (size_t) list_max(k) + ALIGNMENT;
 }
 
@@ -335,10 +375,10 @@ take_memory(Search *s, char *work, int k)
 	work = (char *) aligned((size_t) (uintptr_t) work);
 	s->codes = (int8_t *) work;
 	work += aligned(SEARCH_GROUP * (size_t) s->m->groups);
-	topk_init(&s->bounds, (RankKey *) (void *) work, (size_t) k);
-	work += aligned(sizeof(RankKey) * (size_t) k);
-	topk_init(&s->exact, (RankKey *) (void *) work, (size_t) k);
-	work += aligned(sizeof(RankKey) * (size_t) k);
+	s->bounds = (Sieve) {.keys = (RankKey *) (void *) work,.k = (size_t) k};
+	work += aligned(2 * sizeof(RankKey) * (size_t) k);
+	s->exact = (Sieve) {.keys = (RankKey *) (void *) work,.k = (size_t) k};
+	work += aligned(2 * sizeof(RankKey) * (size_t) k);
 	s->list = (Candidate *) (void *) work;
 	s->n = 0;
 	s->max = list_max(k);
@@ -383,6 +423,13 @@ fetch(const void *memory, size_t bytes)
 #endif
 }
 
+static inline void
+raise_bar(Search *s)
+{
+	if (s->bounds.bar != 0)
+		s->bar = fmaxf(s->bar, rank_score(s->bounds.bar));
+}
+
 /*
  * An upper bound below this is that of a row whose score, a float, is below the
  * k-th best.  Less than the bar: a row with a smaller number than those that
@@ -399,38 +446,57 @@ list_bar(const Search *s)
 	return bar - (fabs(bar) * 2 * FLT_EPSILON + 2 * FLT_TRUE_MIN * s->factor);
 }
 
-/* Exact scores of the rows of the list that are still possible. */
+/* Only what is still possible remains in the list. */
+static void
+thin_list(Search *s)
+{
+	double		bar;
+	int			n = 0;
+
+	sieve_choose(&s->bounds);
+	raise_bar(s);
+	bar = list_bar(s);
+	for (int c = 0; c < s->n; c++)
+		if (s->list[c].upper >= bar)
+			s->list[n++] = s->list[c];
+	s->n = n;
+}
+
+/* Exact scores of the rows of the list, which is empty then. */
 static void
 score_list(Search *s)
 {
 	const size_t bytes = sizeof(float) * (size_t) s->dim;
-	const double bar = list_bar(s);
-	int			n = 0;
 
 	for (int c = 0; c < s->n; c++)
-		if (s->list[c].upper >= bar)
-			s->list[n++] = s->list[c];
-	for (int c = 0; c < n; c++)
 	{
-		if (c + 4 < n)
-			fetch(row_at(s->m, s->list[c + 4].row), bytes);
-		topk_push(&s->exact, s->list[c].row, exact_score(s, row_at(s->m, s->list[c].row)));
+		int32_t		row = s->list[c].row;
+
+		if (c + PREFETCH < s->n)
+			fetch(row_at(s->m, s->list[c + PREFETCH].row), bytes);
+		sieve_push(&s->exact, rank_key(row, exact_score(s, row_at(s->m, row))));
 	}
 	s->n = 0;
 }
 
-/* The list is full: score it, and have the scores as bounds. */
+/* The list is full.  Where most of it is still possible, score it, and have the
+ * scores as bounds. */
 static void
 make_room(Search *s)
 {
-	score_list(s);
-	if (s->exact.n < s->exact.k)
+	thin_list(s);
+	if (s->n <= s->max / 2)
 		return;
-	topk_init(&s->bounds, s->bounds.heap, s->bounds.k);
+	score_list(s);
+	sieve_choose(&s->exact);
+	if (s->exact.bar == 0)
+		return;
+	s->bounds.bar = 0;
+	s->bounds.n = 0;
 	for (size_t x = 0; x < s->exact.n; x++)
-		topk_push(&s->bounds, rank_item(s->exact.heap[x]),
-				  as_bound(s, rank_score(s->exact.heap[x])));
-	s->bar = rank_score(s->bounds.bar);
+		sieve_push(&s->bounds, rank_key(rank_item(s->exact.keys[x]),
+										as_bound(s, rank_score(s->exact.keys[x]))));
+	s->bar = as_bound(s, rank_score(s->exact.bar));
 }
 
 static void
@@ -453,9 +519,8 @@ take_found(Search *s, const SearchFound *found)
 		if (s->n == s->max)
 			make_room(s);
 		s->list[s->n++] = (Candidate) {row, upper};
-		topk_push(&s->bounds, row, lower < FLT_MAX ? lower : FLT_MAX);
-		if (s->bounds.n == s->bounds.k)
-			s->bar = rank_score(s->bounds.bar);
+		sieve_push(&s->bounds, rank_key(row, lower < FLT_MAX ? lower : FLT_MAX));
+		raise_bar(s);
 	}
 }
 
@@ -510,11 +575,19 @@ search_all(Search *s)
 {
 	const SearchScanKernel kernel = search_kernels()->scan;
 	const int32_t end = (int32_t) block_count(s->m->used);
-	SearchFound found;
+	SearchFound found[SEARCH_NFOUND];
+	int32_t		block = 0;
+	int			n;
 
-	for (int32_t block = 0; kernel(&s->scan, block, end, s->bar, &found);
-		 block = found.block + 1)
-		take_found(s, &found);
+	do
+	{
+		n = kernel(&s->scan, block, end, s->bar, found);
+		for (int x = 0; x < n; x++)
+			take_found(s, &found[x]);
+		if (n > 0)
+			block = found[n - 1].block + 1;
+	} while (n == SEARCH_NFOUND);
+	thin_list(s);
 	score_list(s);
 }
 
@@ -532,7 +605,7 @@ search_only(Search *s)
 			continue;
 		key = rank_key(query->only[x], exact_score(s, vector));
 		if (key > s->exact.bar && (!query->admit || query->admit(query->arg, query->only[x])))
-			topk_insert(&s->exact, key);
+			sieve_push(&s->exact, key);
 	}
 }
 
@@ -553,8 +626,9 @@ search_top(const SearchMatrix *m, const SearchQuery *query, SearchHit *hits, voi
 		search_only(&s);
 	else
 		search_all(&s);
-	rank_sort(s.exact.heap, s.exact.n);
+	sieve_choose(&s.exact);
+	rank_sort(s.exact.keys, s.exact.n);
 	for (size_t x = 0; x < s.exact.n; x++)
-		hits[x] = (SearchHit) {rank_item(s.exact.heap[x]), rank_score(s.exact.heap[x])};
+		hits[x] = (SearchHit) {rank_item(s.exact.keys[x]), rank_score(s.exact.keys[x])};
 	return (int) s.exact.n;
 }

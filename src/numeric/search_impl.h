@@ -56,25 +56,31 @@ typedef struct SearchScan
 	float		norm_weight;	/* ... + norms * this */
 } SearchScan;
 
-/* What the scan found: of each row of a block, the estimate before its scale. */
+/* A block with rows that may be above the bar. */
 typedef struct SearchFound
 {
 	int32_t		block;
-	uint32_t	rows;			/* bit r: row r of the block may be above the bar */
+	uint32_t	rows;			/* bit r: row r of the block may be */
 	float		bound;			/* the true value is within +- this, times scale */
-	float		estimates[SEARCH_BLOCK];
+	float		estimates[SEARCH_BLOCK];	/* before the scale of the row */
 } SearchFound;
 
-/* Looks at blocks first .. end - 1 up to the first one with a row whose upper
- * bound is above the bar; false if there is none. */
-typedef bool (*SearchScanKernel) (const SearchScan *scan, int32_t first, int32_t end,
-								  float bar, SearchFound *found);
+/* Found at a time: few, as the bar is out of date by so much; more than one,
+ * as leaving the scan's loop and entering it again costs as much as a block. */
+#define SEARCH_NFOUND	8
 
-extern bool search_scan_portable(const SearchScan *scan, int32_t first, int32_t end,
+/*
+ * Looks at blocks first .. end - 1 until SEARCH_NFOUND of them have a row whose
+ * upper bound is above the bar; returns how many do.
+ */
+typedef int (*SearchScanKernel) (const SearchScan *scan, int32_t first, int32_t end,
 								 float bar, SearchFound *found);
-extern bool search_scan_avx2(const SearchScan *scan, int32_t first, int32_t end,
+
+extern int	search_scan_portable(const SearchScan *scan, int32_t first, int32_t end,
+								 float bar, SearchFound *found);
+extern int	search_scan_avx2(const SearchScan *scan, int32_t first, int32_t end,
 							 float bar, SearchFound *found);
-extern bool search_scan_avx512(const SearchScan *scan, int32_t first, int32_t end,
+extern int	search_scan_avx512(const SearchScan *scan, int32_t first, int32_t end,
 							   float bar, SearchFound *found);
 
 /* ----------------------------------------------------------------- exact */

@@ -13,6 +13,9 @@
 #include <immintrin.h>
 #endif
 
+/* The processor looks ahead by itself, but not across the end of a page. */
+#define AHEAD	4096
+
 /* Bytes of a block of codes. */
 static inline size_t
 block_bytes(const SearchScan *scan)
@@ -43,11 +46,12 @@ sum_products(const SearchScan *scan, const uint8_t *codes, int32_t *sums)
 	}
 }
 
-bool
+int
 search_scan_portable(const SearchScan *scan, int32_t first, int32_t end,
 					 float bar, SearchFound *found)
 {
 	const size_t bytes = block_bytes(scan);
+	int			n = 0;
 
 	for (int32_t block = first; block < end; block++)
 	{
@@ -71,10 +75,12 @@ search_scan_portable(const SearchScan *scan, int32_t first, int32_t end,
 		{
 			found->block = block;
 			found->bound = bound;
-			return true;
+			found++;
+			if (++n == SEARCH_NFOUND)
+				break;
 		}
 	}
-	return false;
+	return n;
 }
 
 #ifdef SEARCH_X86
@@ -123,11 +129,12 @@ compare_avx2(const SearchScan *scan, __m256i sums, const float *scales, float bo
 }
 
 __attribute__((target("avx2")))
-bool
+int
 search_scan_avx2(const SearchScan *scan, int32_t first, int32_t end,
 				 float bar, SearchFound *found)
 {
 	const uint8_t *codes = scan->codes + (size_t) first * block_bytes(scan);
+	int			n = 0;
 
 	for (int32_t block = first; block < end; block++)
 	{
@@ -141,6 +148,7 @@ search_scan_avx2(const SearchScan *scan, int32_t first, int32_t end,
 			__m256i		query = _mm256_set1_epi32(query_group(scan, g));
 			__m256i		amounts = _mm256_abs_epi8(query);
 
+			_mm_prefetch((const char *) codes + AHEAD, _MM_HINT_T0);
 			low = products_avx2(low, codes, query, amounts);
 			high = products_avx2(high, codes + 32, query, amounts);
 		}
@@ -150,10 +158,12 @@ search_scan_avx2(const SearchScan *scan, int32_t first, int32_t end,
 		{
 			found->block = block;
 			found->bound = bound;
-			return true;
+			found++;
+			if (++n == SEARCH_NFOUND)
+				break;
 		}
 	}
-	return false;
+	return n;
 }
 
 /* ----------------------------------------------------------------- AVX-512 */
@@ -172,8 +182,11 @@ sums_avx512(const SearchScan *scan, const uint8_t *codes)
 	/* four chains, since each addition waits for the one before */
 	for (; g + 4 <= scan->groups; g += 4, codes += 4 * SEARCH_GROUP * SEARCH_BLOCK)
 		for (int x = 0; x < 4; x++)
+		{
+			_mm_prefetch((const char *) codes + 64 * x + AHEAD, _MM_HINT_T0);
 			sums[x] = _mm512_dpbusd_epi32(sums[x], _mm512_loadu_si512(codes + 64 * x),
 										  _mm512_set1_epi32(query_group(scan, g + x)));
+		}
 	for (; g < scan->groups; g++, codes += SEARCH_GROUP * SEARCH_BLOCK)
 		sums[0] = _mm512_dpbusd_epi32(sums[0], _mm512_loadu_si512(codes),
 									  _mm512_set1_epi32(query_group(scan, g)));
@@ -182,7 +195,7 @@ sums_avx512(const SearchScan *scan, const uint8_t *codes)
 }
 
 TARGET_AVX512
-bool
+int
 search_scan_avx512(const SearchScan *scan, int32_t first, int32_t end,
 				   float bar, SearchFound *found)
 {
@@ -190,6 +203,7 @@ search_scan_avx512(const SearchScan *scan, int32_t first, int32_t end,
 	const __m512 bars = _mm512_set1_ps(bar),
 				lowest = _mm512_set1_ps(-FLT_MAX),
 				scale = _mm512_set1_ps(scan->scale);
+	int			n = 0;
 
 	for (int32_t block = first; block < end; block++)
 	{
@@ -207,10 +221,12 @@ search_scan_avx512(const SearchScan *scan, int32_t first, int32_t end,
 			_mm512_storeu_ps(found->estimates, estimate);
 			found->block = block;
 			found->bound = bound;
-			return true;
+			found++;
+			if (++n == SEARCH_NFOUND)
+				break;
 		}
 	}
-	return false;
+	return n;
 }
 
 #endif							/* SEARCH_X86 */

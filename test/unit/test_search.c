@@ -265,7 +265,7 @@ test_kind(const SearchKernels *kernels, Kind kind)
 
 	for (size_t d = 0; d < sizeof(dims) / sizeof(dims[0]); d++)
 	{
-		int			n = d % 3 == 0 ? (int) random_below(&r, 40) : dims[d] > 200 ? 300 : 1500;
+		int			n = d % 3 == 0 ? (int) random_below(&r, 40) : dims[d] > 200 ? 200 : 1000;
 		World		w;
 
 		world_make(&w, &r, kind, n, dims[d], dims[d] > 3 && d % 2 ? dims[d] - 1 : dims[d], d % 4 == 1 ? 40 : 0);
