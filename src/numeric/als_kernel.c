@@ -13,6 +13,11 @@
 #include <immintrin.h>
 #endif
 
+/* How many rows before its turn a row is fetched into the cache. */
+#ifndef AHEAD
+#define AHEAD	16
+#endif
+
 /* ----------------------------------------------------------------- portable */
 
 #define KERNELS_NAME	"portable"
@@ -82,11 +87,17 @@ als_kernel_variant(int number, bool *runs)
 	}
 }
 
+static const AlsKernels *chosen;
+
+void
+als_kernels_choose(const AlsKernels *kernels)
+{
+	chosen = kernels;
+}
+
 const AlsKernels *
 als_kernels(void)
 {
-	static const AlsKernels *chosen;
-
 	if (!chosen)
 	{
 		const AlsKernels *variant,

@@ -18,12 +18,14 @@ typedef struct AlsGather
 	int			len;
 	int			n;
 	const int32_t *rows;
-	bool		cold;			/* not in the cache: fetch ahead */
+	int			ahead;			/* so many more entries of "rows" come next: fetch theirs
+								 * into the cache meanwhile; -1: all are there already */
 } AlsGather;
 
 typedef struct AlsKernels
 {
 	const char *name;
+	bool		beats_blas;		/* in "update" and "product" */
 
 	/*
 	 * q += sum of f_i y_i, where f_i = a_i + b_i (extra + y_i.p); returns the
@@ -46,6 +48,9 @@ typedef struct AlsKernels
 	 */
 	void		(*panel) (float *a, int n, int stride, float least);
 
+	/* q = scale * p g, where p and q are ALS_BATCH x dim, g is dim x dim */
+	void		(*product) (float *q, const float *p, const float *g, float scale, int dim);
+
 	float		(*dot) (const float *a, const float *b, int len);
 
 	/* q = sign * (q + ridge * p) */
@@ -59,8 +64,9 @@ typedef struct AlsKernels
 	void		(*turn) (float *p, const float *r, float factor, int len);
 } AlsKernels;
 
-/* The best for this CPU. */
+/* The best for this CPU, or those that a test chose (NULL: the best again). */
 extern const AlsKernels *als_kernels(void);
+extern void als_kernels_choose(const AlsKernels *kernels);
 
 /* Number 0, 1, ... of those compiled; NULL after the last.  *runs: on this CPU. */
 extern const AlsKernels *als_kernel_variant(int number, bool *runs);

@@ -139,6 +139,7 @@ NAME(pass) (const AlsGather *g, const float *a, const float *b,
 	const int	whole = g->len / LANES * LANES;
 	const int	last = g->len - LANES;	/* where the overlapping vector is */
 	const bool	tail = whole < g->len;
+	const int	known = g->n + g->ahead;
 	VEC			tail_p = {0},
 				tail_q = {0};
 	float		sum = 0;
@@ -161,12 +162,12 @@ NAME(pass) (const AlsGather *g, const float *a, const float *b,
 
 		for (int k = 0; k < 4; k++)
 		{
-			int			next = i + 8 + k < g->n ? i + 8 + k : g->n - 1;
+			int			next = i + AHEAD + k < known ? i + AHEAD + k : i;
 
 			y[k] = g->base + (size_t) g->rows[k < count ? i + k : i] * g->stride;
 			ahead[k] = g->base + (size_t) g->rows[next] * g->stride;
 		}
-		if (g->cold)
+		if (g->ahead >= 0)
 			for (int j = 0; j < whole; j += LANES)
 			{
 				if (j % 16 == 0)
@@ -249,6 +250,58 @@ NAME(update) (float *a, int n, int stride, const float *v, const float *w,
 	}
 }
 
+/*
+ * A stripe of COLUMNS vectors of q, eight rows at a time.  The last stripe may
+ * overlap the one before: the same values once more.
+ */
+#define PRODUCT_STRIPE(columns) \
+	for (int i = 0; i < ALS_BATCH; i += 8) \
+	{ \
+		VEC			sums[8][columns] = {{{0}}}; \
+		for (int k = 0; k < dim; k++) \
+		{ \
+			const float *right = g + (size_t) k * (size_t) dim + j; \
+			const float *left = p + (size_t) i * (size_t) dim + k; \
+			for (int r = 0; r < 8; r++) \
+				for (int c = 0; c < columns; c++) \
+					sums[r][c] += LOAD(right + c * LANES) * left[(size_t) r * (size_t) dim]; \
+		} \
+		for (int r = 0; r < 8; r++) \
+			for (int c = 0; c < columns; c++) \
+				STORE(q + (size_t) (i + r) * (size_t) dim + j + c * LANES, sums[r][c] * scale); \
+	}
+
+TARGET static void
+NAME(product) (float *q, const float *p, const float *g, float scale, int dim)
+{
+	int			j = 0;
+
+	for (; j + 2 * LANES <= dim; j += 2 * LANES)
+		PRODUCT_STRIPE(2);
+	if (j + LANES <= dim)
+	{
+		PRODUCT_STRIPE(1);
+		j += LANES;
+	}
+	if (j == dim)
+		return;
+	if (dim >= LANES)
+	{
+		j = dim - LANES;
+		PRODUCT_STRIPE(1);
+		return;
+	}
+	for (int i = 0; i < ALS_BATCH; i++)
+		for (j = 0; j < dim; j++)
+		{
+			float		sum = 0;
+
+			for (int k = 0; k < dim; k++)
+				sum += p[i * dim + k] * g[k * dim + j];
+			q[i * dim + j] = sum * scale;
+		}
+}
+
 /* The square on the diagonal, then what is right of it: a column of vectors at
  * a time, all rows of it in registers where there are enough. */
 TARGET static void
@@ -291,9 +344,11 @@ NAME(panel) (float *a, int n, int stride, float least)
 
 static const AlsKernels NAME(kernels) = {
 	.name = KERNELS_NAME,
+	.beats_blas = LANES > 4,
 	.pass = NAME(pass),
 	.update = NAME(update),
 	.panel = NAME(panel),
+	.product = NAME(product),
 	.dot = NAME(dot),
 	.shift = NAME(shift),
 	.advance = NAME(advance),
@@ -305,6 +360,7 @@ static const AlsKernels NAME(kernels) = {
 #undef STORE
 #undef UPDATE_ROWS
 #undef UPDATE_TILE
+#undef PRODUCT_STRIPE
 #undef LANES
 #undef NAME
 #undef TARGET

@@ -6,6 +6,7 @@
 #include "unit.h"
 
 #include "numeric/als.h"
+#include "numeric/als_kernel.h"
 
 /* A table of interactions by user and by item, and vectors for both. */
 typedef struct Problem
@@ -580,7 +581,7 @@ test_large(void)
 	for (int solver = 0; solver < 2; solver++)
 	{
 		AlsParams	params = make_params(1024, false, solver ? ALS_CG : ALS_CHOLESKY);
-		Problem		p = make_problem(&params, 8, 40, 200, 23);
+		Problem		p = make_problem(&params, 5, 10, 40, 23);
 		double		first = loss_of(&p),
 					last;
 
@@ -637,16 +638,31 @@ test_start(void)
 	free(part);
 }
 
+/* All kinds of kernels that run here, the best last; one without vectors of its
+ * own calls BLAS. */
 int
 main(void)
 {
-	test_reference();
-	test_loss();
-	test_split();
-	test_rows();
-	test_odd_input();
-	test_large();
-	test_interrupt();
+	const AlsKernels *kernels;
+	bool		runs;
+
 	test_start();
+	test_interrupt();
+	for (int variant = 0; (kernels = als_kernel_variant(variant, &runs)); variant++)
+	{
+		if (!runs)
+		{
+			printf("# %s: not on this machine\n", kernels->name);
+			continue;
+		}
+		printf("# %s\n", kernels->name);
+		als_kernels_choose(kernels);
+		test_reference();
+		test_loss();
+		test_split();
+		test_rows();
+		test_odd_input();
+		test_large();
+	}
 	return unit_end();
 }
