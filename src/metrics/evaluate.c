@@ -239,13 +239,7 @@ share_request(const Evaluation *request, const Jsonb *params, const TestRow *tes
 static void
 run(const RecsysSource *source, const RecsysModel *model, const EvaluationArea *area)
 {
-	TrainingRef ref;
-	TrainingStart start = training_start(TRAINING_EVALUATE, source, model, area,
-										 sizeof(EvaluationArea), &ref);
-
-	if (start != TRAINING_STARTED)
-		training_not_started(start);
-	if (!training_finish(&ref))
+	if (!training_run(TRAINING_EVALUATE, source, model, area, sizeof(EvaluationArea)))
 		ereport(ERROR,
 				errcode(ERRCODE_OBJECT_IN_USE),
 				errmsg("model \"%s\" of source \"%s\" was changed or dropped during its evaluation",
