@@ -211,7 +211,7 @@ ALTER TABLE serve.popular_items ALTER score TYPE text;
 SELECT * FROM serve.recommend(999);
 ROLLBACK;
 BEGIN;
-DROP VIEW serve.interactions, serve.item_similarity;
+DROP VIEW serve.interactions, serve.item_similarity, serve.item_factors;
 ALTER TABLE serve.items ALTER key TYPE text;
 SELECT * FROM serve.recommend(101);
 ROLLBACK;
