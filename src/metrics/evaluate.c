@@ -276,6 +276,12 @@ recsys_evaluate(PG_FUNCTION_ARGS)
 	int64		ntest = 0;
 	Jsonb	   *params = params_argument(fcinfo, source, model);
 
+	if (wait_row_is_ours("model", model->id))
+		ereport(ERROR,
+				errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				errmsg("model \"%s\" was created or changed in this transaction",
+					   NameStr(model->name)),
+				errhint("COMMIT first; the evaluation sees it then."));
 	read_arguments(fcinfo, source, &request);
 	if (request.split == SPLIT_TABLE)
 	{
@@ -285,6 +291,8 @@ recsys_evaluate(PG_FUNCTION_ARGS)
 	segment = share_request(&request, params, test, ntest);
 	area.handle = dsm_segment_handle(segment);
 	run(source, model, &area);
+	if (!((Evaluation *) dsm_segment_address(segment))->answered)
+		elog(ERROR, "evaluation has ended without an answer");
 	put_out(fcinfo, dsm_segment_address(segment));
 	dsm_detach(segment);
 	return (Datum) 0;

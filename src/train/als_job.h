@@ -88,6 +88,26 @@ extern void als_start_helpers(Trainer *t, AlsJob *job, dsm_segment *segment);
 extern int	als_step_count(int iterations);
 extern void als_run_steps(AlsWorker *w, int first);
 
+/* als_train.c */
+typedef struct AlsTraining
+{
+	Trainer    *t;
+	AlsParams	params;
+	int			iterations;
+	uint64		seed;
+	Matrix		matrix;
+	dsm_segment *segment;		/* NULL: not shared */
+	AlsJob	   *job;
+	AlsWorker  *worker;
+} AlsTraining;
+
+/* Error if it would take more than recsys.training_memory. */
+extern void als_check_memory(const AlsTraining *a, const MatrixSize *size);
+
+/* Computes with helpers and frees the matrix; the result is in a->worker, whose
+ * memory is the segment's where there is one. */
+extern void als_compute(AlsTraining *a);
+
 static inline void *
 als_job_part(AlsJob *job, Size offset)
 {

@@ -18,18 +18,6 @@
 #include "models/als.h"
 #include "train/als_job.h"
 
-typedef struct AlsTraining
-{
-	Trainer    *t;
-	AlsParams	params;
-	int			iterations;
-	uint64		seed;
-	Matrix		matrix;
-	dsm_segment *segment;		/* NULL: not shared */
-	AlsJob	   *job;
-	AlsWorker  *worker;
-} AlsTraining;
-
 /* --------------------------------------------------------------------- reading */
 
 static Size
@@ -42,8 +30,8 @@ memory_needed(const AlsTraining *a, const MatrixSize *size)
 	return add_size(matrix_memory(size), add_size(job, workers));
 }
 
-static void
-check_memory(const AlsTraining *a, const MatrixSize *size)
+void
+als_check_memory(const AlsTraining *a, const MatrixSize *size)
 {
 	Size		needed = memory_needed(a, size) / (1024 * 1024) + 1;
 	Size		limit = (Size) recsys_training_memory_kb / 1024;
@@ -68,7 +56,7 @@ read_source(AlsTraining *a)
 	trainer_begin(a->t);
 	training_progress(a->t->training, "reading", 0, 0);
 	matrix_measure(a->t, &size);
-	check_memory(a, &size);
+	als_check_memory(a, &size);
 	matrix_read(a->t, &size, &a->matrix);
 	trainer_commit(a->t);
 	if (a->params.explicit_feedback)
@@ -130,11 +118,12 @@ make_job(AlsTraining *a)
 	free_matrix(&a->matrix);
 }
 
-static void
-compute(AlsTraining *a)
+void
+als_compute(AlsTraining *a)
 {
 	int			first;
 
+	make_job(a);
 	a->worker = palloc(sizeof(AlsWorker));
 	als_worker_init(a->worker, a->job, a->t, true);
 	first = als_worker_join(a->worker, a->segment);
@@ -222,8 +211,7 @@ als_train(Trainer *t)
 	a->iterations = (int) params_get(t->model->params, "iterations");
 	a->seed = (uint64) params_get(t->model->params, "seed");
 	read_source(a);
-	make_job(a);
-	compute(a);
+	als_compute(a);
 	write_result(a);
 	if (a->segment != NULL)
 		dsm_detach(a->segment);

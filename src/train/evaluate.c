@@ -12,11 +12,11 @@
 
 #include <math.h>
 
-#include "access/xact.h"
 #include "miscadmin.h"
 #include "storage/dsm.h"
+#include "utils/builtins.h"
 #include "utils/memutils.h"
-#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
 
 #include "train/evaluate.h"
 
@@ -24,10 +24,9 @@
 typedef struct Run
 {
 	Evaluation *e;
-	bool		explicit_feedback;
+	Trainer		trainer;
 	const ModelAlgorithm *algorithm;
 	const FitAlgorithm *fit;
-	const char *source;			/* its name */
 	Interactions all;
 	Sums		sums;
 } Run;
@@ -43,7 +42,8 @@ report(const char *phase, int64 done, int64 total)
 
 /* ---------------------------------------------------------------------- reading */
 
-static const RecsysModel *
+/* NULL: the model or its source is gone. */
+static RecsysModel *
 find_model(const RecsysSource *source, int32 model_id)
 {
 	ListCell   *lc;
@@ -51,57 +51,41 @@ find_model(const RecsysSource *source, int32 model_id)
 	foreach(lc, catalog_models(source->id))
 		if (((RecsysModel *) lfirst(lc))->id == model_id)
 			return lfirst(lc);
+	return NULL;
+}
+
+static void
+load_declaration(Trainer *t)
+{
+	trainer_begin(t);
+	t->source = catalog_source_by_id(t->training->source_id, false);
+	t->model = find_model(t->source, t->training->model_id);
+	trainer_commit(t);
+	if (t->model != NULL)
+		return;
+	training_outcome(TRAINING_OBSOLETE);
 	ereport(ERROR,
 			errcode(ERRCODE_UNDEFINED_OBJECT),
-			errmsg("the model of source \"%s\" is not there", NameStr(source->name)),
-			errhint("COMMIT first, if this transaction has created it."));
-	return NULL;				/* not reached */
-}
-
-/* The tables are the owner's: read with no more rights than that role has. */
-static void
-read_histories(Run *run, const RecsysSource *source)
-{
-	Oid			save_user;
-	int			save_context;
-
-	GetUserIdAndSecContext(&save_user, &save_context);
-	SetUserIdAndSecContext(source->owner, save_context | SECURITY_LOCAL_USERID_CHANGE |
-						   SECURITY_RESTRICTED_OPERATION);
-	evaluation_read(source, &run->all);
-	SetUserIdAndSecContext(save_user, save_context);
+			errmsg("model \"%s\" was dropped", NameStr(t->training->model)));
 }
 
 static void
-begin_run(Run *run, MemoryContext context)
+begin_run(Run *run)
 {
-	RecsysSource *source;
-	const RecsysModel *model;
+	Trainer    *t = &run->trainer;
 
-	StartTransactionCommand();
-	PushActiveSnapshot(GetTransactionSnapshot());
-	MemoryContextSwitchTo(context);
-	if (!catalog_lock_source(training->source_id, AccessShareLock))
-		ereport(ERROR,
-				errcode(ERRCODE_UNDEFINED_OBJECT),
-				errmsg("the source of model \"%s\" is not there", NameStr(training->model)),
-				errhint("COMMIT first, if this transaction has created it."));
-	source = catalog_source_by_id(training->source_id, false);
-	model = find_model(source, training->model_id);
-	run->source = NameStr(source->name);
-	run->explicit_feedback = source->explicit_feedback;
-	run->algorithm = model_algorithm(model->algorithm);
-	run->fit = fit_algorithm(model->algorithm);
+	load_declaration(t);
+	run->algorithm = model_algorithm(t->model->algorithm);
+	run->fit = fit_algorithm(t->model->algorithm);
 	if (run->fit == NULL)
 		ereport(ERROR,
 				errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				errmsg("models of algorithm \"%s\" can not be evaluated", model->algorithm),
+				errmsg("models of algorithm \"%s\" can not be evaluated", t->model->algorithm),
 				errhint("Compare recommend() with the items of a test table by recsys.recall_at_k()."));
 	report("reading", 0, 0);
-	read_histories(run, source);
-	PopActiveSnapshot();
-	CommitTransactionCommand();
-	MemoryContextSwitchTo(context);
+	trainer_begin(t);
+	evaluation_read(t->source, &run->all);
+	trainer_commit(t);
 }
 
 /* -------------------------------------------------------------------------- folds */
@@ -120,16 +104,19 @@ mean_of(const Histories *h)
 static void
 check_parts(const Run *run, const Histories *train, const HeldOut *held_out)
 {
+	const char *source = NameStr(run->trainer.source->name);
+
 	if (run->all.nusers == 0)
 		ereport(ERROR,
 				errcode(ERRCODE_NO_DATA_FOUND),
-				errmsg("source \"%s\" has no interactions", run->source),
-				errhint("Wait until its events are read: SELECT recsys.wait_for('%s');", run->source));
+				errmsg("source \"%s\" has no interactions", source),
+				errhint("Wait until its events are read: SELECT recsys.wait_for(%s);",
+						quote_literal_cstr(source)));
 	if (held_out->nusers == 0)
 		ereport(ERROR,
 				errcode(ERRCODE_NO_DATA_FOUND),
 				errmsg("there is nothing to evaluate: no interaction of source \"%s\" is held out",
-					   run->source),
+					   source),
 				run->e->split == SPLIT_TABLE ?
 				errhint("Give test rows that are not in the users' histories already.") :
 				run->e->split == SPLIT_LAST ?
@@ -139,7 +126,7 @@ check_parts(const Run *run, const Histories *train, const HeldOut *held_out)
 		ereport(ERROR,
 				errcode(ERRCODE_NO_DATA_FOUND),
 				errmsg("there is nothing to train on: all interactions of source \"%s\" are held out",
-					   run->source),
+					   source),
 				errhint("Use a smaller share."));
 }
 
@@ -147,9 +134,9 @@ static void
 evaluate_fold(Run *run, int fold)
 {
 	const Evaluation *e = run->e;
-	FitInput	input = {.explicit_feedback = run->explicit_feedback,
+	FitInput	input = {.explicit_feedback = run->trainer.source->explicit_feedback,
 		.params = (const Jsonb *) ((const char *) e + e->params),
-		.max_item = run->all.max_item,.progress = report
+		.max_item = run->all.max_item,.progress = report,.trainer = &run->trainer
 	};
 	HeldOut		held_out = {0};
 	void	   *state = NULL;
@@ -214,29 +201,37 @@ answer(const Run *run)
 	run->e->answered = true;
 }
 
+/* The caller's segment, mapped until the end of the process. */
+static Evaluation *
+attach_request(const TrainingShared *t)
+{
+	EvaluationArea area;
+	dsm_segment *segment;
+
+	memcpy(&area, t->area, sizeof(area));
+	segment = dsm_attach(area.handle);
+	if (segment == NULL)
+		ereport(ERROR,
+				errcode(ERRCODE_QUERY_CANCELED),
+				errmsg("nobody waits for the evaluation any more"));
+	return dsm_segment_address(segment);
+}
+
 void
 training_evaluate(TrainingShared *t)
 {
 	MemoryContext context = AllocSetContextCreate(TopMemoryContext, "recsys evaluation",
 												  ALLOCSET_DEFAULT_SIZES);
 	Run		   *run = MemoryContextAllocZero(context, sizeof(Run));
-	EvaluationArea area;
-	dsm_segment *segment;
 
+	MemoryContextSwitchTo(context);
 	training = t;
-	memcpy(&area, t->area, sizeof(area));
-	StartTransactionCommand();
-	segment = dsm_attach(area.handle);
-	if (segment == NULL)
-		ereport(ERROR,
-				errcode(ERRCODE_QUERY_CANCELED),
-				errmsg("nobody waits for the evaluation any more"));
-	dsm_pin_mapping(segment);
-	CommitTransactionCommand();
-	run->e = dsm_segment_address(segment);
-	begin_run(run, context);
+	run->trainer.training = t;
+	run->trainer.context = context;
+	run->trainer.started_at = GetCurrentTimestamp();
+	run->e = attach_request(t);
+	begin_run(run);
 	evaluate_folds(run);
 	answer(run);
 	training_outcome(TRAINING_DONE);
-	MemoryContextDelete(context);
 }

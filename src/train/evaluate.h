@@ -13,10 +13,6 @@
 #include "stream/trainings.h"
 #include "train/fit.h"
 
-/* The work of a training of kind TRAINING_EVALUATE, outside of any transaction
- * (evaluate.c).  Errors are the caller's. */
-extern void training_evaluate(TrainingShared *t);
-
 /* All that is known, by user, oldest first. */
 typedef struct Interactions
 {

@@ -15,6 +15,7 @@
 #include "models/model.h"
 #include "numeric/pairs_build.h"
 #include "numeric/search.h"
+#include "train/trainer.h"
 
 /* Tells of work done; also the place where interrupts are taken. */
 typedef void (*FitProgress) (const char *phase, int64 done, int64 total);
@@ -27,6 +28,7 @@ typedef struct FitInput
 	int32		max_item;
 	double		mean;			/* of all weights */
 	FitProgress progress;
+	Trainer    *trainer;		/* of the evaluation */
 } FitInput;
 
 /* A user to recommend to.  Arrays by item hold "stamp" where it is so. */

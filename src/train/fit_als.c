@@ -1,39 +1,33 @@
 /*
  * fit_als.c
- *	  als offline: the alternation of a training in this process, then the
+ *	  als offline: its training, helpers included, on the matrix given, then the
  *	  answers of als_serve.c: a user is solved from the history over the item
  *	  vectors, and the best items are searched for exactly.
  *
- * Rows of the matrices are users as they come and items that have users, from
- * 0; rows of the search are item numbers.
+ * The training's rows are users with a history and items that have users, from
+ * 0; afterwards an item's vector is found by its number.
  */
 #include "postgres.h"
 
 #include <math.h>
 
 #include "miscadmin.h"
-#include "storage/shmem.h"
 #include "utils/memutils.h"
 
 #include "models/als.h"
-#include "numeric/als.h"
-#include "numeric/search.h"
+#include "train/als_job.h"
 #include "train/fit.h"
 
 typedef struct Als
 {
 	AlsParams	params;
-	int32		nitems;
-	int32	   *rows;			/* by item number: row, -1 without users */
-	int32	   *numbers;		/* by row */
-	float	   *y;				/* items */
-	float	   *gram;			/* of y; NULL if explicit */
-	SearchMatrix *search;
+	float	   *gram;			/* of the items; NULL if explicit */
+	SearchMatrix *items;
 	/* of one user, the one with this stamp */
 	int32		folded;
 	int			nfolded;
 	double		constant;
-	int32	   *base_rows;
+	int32	   *rows;
 	float	   *weights;
 	float	   *x;
 	float	   *query;
@@ -42,132 +36,90 @@ typedef struct Als
 	int			search_k;
 } Als;
 
-/* Both directions of the training part. */
-typedef struct Matrices
-{
-	AlsMatrix	users;
-	AlsMatrix	items;
-} Matrices;
+/* -------------------------------------------------------------------- training */
 
-static void *
-allocate(Size n, Size width)
+/* Items that have users become rows, in the order of their numbers. */
+static void
+number_items(const FitInput *input, Matrix *m)
 {
-	/* the widest registers want this alignment */
-	return (void *) TYPEALIGN(64, palloc_extended(mul_size(n, width) + 64,
-												  MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO));
+	const Histories *h = &input->train;
+	int64	   *counts = trainer_alloc((Size) input->max_item + 1, sizeof(int64));
+
+	memset(counts, 0, sizeof(int64) * ((Size) input->max_item + 1));
+	for (int64 e = 0; e < m->n; e++)
+		counts[h->items[e]]++;
+	m->item_ids = trainer_alloc((Size) input->max_item + 1, sizeof(int32));
+	m->item_counts = trainer_alloc((Size) input->max_item + 1, sizeof(int64));
+	for (int32 item = 1; item <= input->max_item; item++)
+	{
+		if (counts[item] == 0)
+			continue;
+		m->item_ids[m->nitems] = item;
+		m->item_counts[m->nitems] = counts[item];
+		counts[item] = m->nitems++;
+	}
+	for (int64 e = 0; e < m->n; e++)
+		m->columns[e] = (int32) counts[h->items[e]];
 }
 
-/* -------------------------------------------------------------------- matrix */
-
+/* The arrays that als_compute() frees are plain chunks. */
 static void
-number_items(Als *als, const FitInput *input)
+make_matrix(const FitInput *input, Matrix *m)
 {
 	const Histories *h = &input->train;
 
-	als->rows = allocate((Size) input->max_item + 1, sizeof(int32));
-	als->numbers = allocate((Size) input->max_item + 1, sizeof(int32));
-	for (int64 e = 0; e < h->offsets[h->nusers]; e++)
-		als->rows[h->items[e]] = 1;
-	for (int32 item = 0; item <= input->max_item; item++)
-	{
-		bool		has_users = als->rows[item] == 1;
-
-		als->rows[item] = has_users ? als->nitems : -1;
-		if (has_users)
-			als->numbers[als->nitems++] = item;
-	}
-}
-
-static void
-make_matrices(const Als *als, const FitInput *input, Matrices *m)
-{
-	const Histories *h = &input->train;
-	int64		n = h->offsets[h->nusers];
-	int32	   *columns = allocate(n, sizeof(int32)),
-			   *users = allocate(n, sizeof(int32));
-	float	   *weights = allocate(n, sizeof(float));
-	int64	   *offsets = allocate((Size) als->nitems + 2, sizeof(int64));
-
-	for (int64 e = 0; e < n; e++)
-	{
-		columns[e] = als->rows[h->items[e]];
-		offsets[columns[e] + 2]++;
-	}
-	for (int32 row = 1; row <= als->nitems; row++)
-		offsets[row + 1] += offsets[row];
+	memset(m, 0, sizeof(Matrix));
+	m->n = h->offsets[h->nusers];
+	m->mean = input->mean;
+	m->offsets = MemoryContextAllocHuge(CurrentMemoryContext, sizeof(int64) * ((Size) h->nusers + 1));
+	m->columns = MemoryContextAllocHuge(CurrentMemoryContext, sizeof(int32) * (Size) m->n);
+	m->weights = MemoryContextAllocHuge(CurrentMemoryContext, sizeof(float) * (Size) m->n);
+	memcpy(m->weights, h->weights, sizeof(float) * (Size) m->n);
+	m->offsets[0] = 0;
 	for (int32 user = 0; user < h->nusers; user++)
-		for (int64 e = h->offsets[user]; e < h->offsets[user + 1]; e++)
-		{
-			int64		at = offsets[columns[e] + 1]++;
-
-			users[at] = user;
-			weights[at] = h->weights[e];
-		}
-	m->users = (AlsMatrix) {h->nusers, h->offsets, columns, h->weights};
-	m->items = (AlsMatrix) {als->nitems, offsets, users, weights};
-}
-
-/* ------------------------------------------------------------------ training */
-
-static bool
-interrupted(void *arg)
-{
-	(void) arg;
-	CHECK_FOR_INTERRUPTS();
-	return false;
+		if (h->offsets[user + 1] > h->offsets[user])
+			m->offsets[++m->nusers] = h->offsets[user + 1];
+	number_items(input, m);
 }
 
 static void
-make_gram(int dim, const float *rows, int32 n, float *chunks, float *gram)
+train(AlsTraining *a, const FitInput *input, const AlsParams *params)
 {
-	for (int chunk = 0; chunk < ALS_GRAM_CHUNKS; chunk++)
-		als_gram_chunk(dim, rows, n, chunk, chunks + (Size) chunk * dim * dim);
-	als_gram_sum(dim, chunks, gram);
+	MatrixSize	size;
+
+	memset(a, 0, sizeof(AlsTraining));
+	a->t = input->trainer;
+	a->params = *params;
+	a->iterations = (int) params_get(input->params, "iterations");
+	a->seed = (uint64) params_get(input->params, "seed");
+	make_matrix(input, &a->matrix);
+	size = (MatrixSize) {a->matrix.nusers, a->matrix.nitems, a->matrix.n};
+	als_check_memory(a, &size);
+	als_compute(a);
+	if (!isfinite(a->worker->loss))
+		ereport(ERROR,
+				errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE),
+				errmsg("the fit of model \"%s\" has led to numbers that are not finite",
+					   NameStr(a->t->model->name)),
+				errhint("Raise its regularization, or lower its alpha."));
 }
 
+/* What answers need of the training, which may go then. */
 static void
-alternate(Als *als, const FitInput *input, const Matrices *m)
-{
-	AlsParams  *params = &als->params;
-	int			dim = params->dim;
-	int			iterations = (int) params_get(input->params, "iterations");
-	uint64		seed = (uint64) params_get(input->params, "seed");
-	float	   *x = allocate((Size) m->users.nrows * dim, sizeof(float));
-	float	   *chunks = allocate((Size) ALS_GRAM_CHUNKS * dim * dim, sizeof(float));
-	float	   *gram = allocate((Size) dim * dim, sizeof(float));
-	void	   *work = allocate(Max(als_batch_work_size(params, &m->users),
-									als_batch_work_size(params, &m->items)), 1);
-	bool		implicit = !params->explicit_feedback;
-
-	als_init_rows(params, seed, 0, m->items.nrows, als->y);
-	for (int i = 0; i < iterations; i++)
-	{
-		input->progress("training", i, iterations);
-		if (implicit)
-			make_gram(dim, als->y, m->items.nrows, chunks, gram);
-		(void) als_solve_rows(params, implicit ? gram : NULL, als->y, &m->users, 0, m->users.nrows,
-							  x, work, interrupted, NULL);
-		if (implicit)
-			make_gram(dim, x, m->users.nrows, chunks, gram);
-		(void) als_solve_rows(params, implicit ? gram : NULL, x, &m->items, 0, m->items.nrows,
-							  als->y, work, interrupted, NULL);
-	}
-	if (implicit)
-	{
-		als->gram = gram;
-		make_gram(dim, als->y, m->items.nrows, chunks, gram);
-	}
-}
-
-static void
-make_search(Als *als, int32 max_item)
+take_result(Als *als, const AlsTraining *a, int32 max_item)
 {
 	int			dim = als->params.dim;
+	Size		cells = (Size) dim * dim;
 
-	als->search = search_init(allocate(search_size(max_item + 1, dim), 1), max_item + 1, dim,
-							  als->params.factors);
-	for (int32 row = 0; row < als->nitems; row++)
-		search_set(als->search, als->numbers[row], als->y + (Size) row * dim);
+	if (!als->params.explicit_feedback)
+	{
+		als->gram = trainer_alloc(cells, sizeof(float));
+		memcpy(als->gram, a->worker->item_gram, sizeof(float) * cells);
+	}
+	als->items = search_init(trainer_alloc(search_size(max_item + 1, dim), 1), max_item + 1, dim,
+							 als->params.factors);
+	for (int32 row = 0; row < a->job->nitems; row++)
+		search_set(als->items, a->matrix.item_ids[row], a->worker->items + (Size) row * dim);
 }
 
 static int
@@ -186,33 +138,24 @@ fit(const FitInput *input)
 	Als		   *als = palloc0(sizeof(Als));
 	MemoryContext keep = CurrentMemoryContext;
 	MemoryContext scratch = AllocSetContextCreate(keep, "recsys als fit", ALLOCSET_DEFAULT_SIZES);
-	Matrices	matrices;
-	float	   *gram;
-	int			dim,
-				longest;
+	AlsTraining a;
+	int			longest = longest_history(&input->train);
 
 	als_params_of(input->params, input->explicit_feedback,
 				  input->explicit_feedback ? input->mean : 0, &als->params);
-	dim = als->params.dim;
-	number_items(als, input);
-	als->y = allocate((Size) als->nitems * dim, sizeof(float));
-	gram = allocate((Size) dim * dim, sizeof(float));
-
 	MemoryContextSwitchTo(scratch);
-	make_matrices(als, input, &matrices);
-	alternate(als, input, &matrices);
+	train(&a, input, &als->params);
 	MemoryContextSwitchTo(keep);
-	if (als->gram)
-		als->gram = memcpy(gram, als->gram, sizeof(float) * dim * dim);
+	take_result(als, &a, input->max_item);
+	if (a.segment != NULL)
+		dsm_detach(a.segment);
 	MemoryContextDelete(scratch);
 
-	make_search(als, input->max_item);
-	longest = longest_history(&input->train);
-	als->base_rows = allocate(longest, sizeof(int32));
-	als->weights = allocate(longest, sizeof(float));
-	als->x = allocate(dim, sizeof(float));
-	als->query = allocate(dim, sizeof(float));
-	als->work = allocate(als_work_size(&als->params, longest), 1);
+	als->rows = trainer_alloc(longest, sizeof(int32));
+	als->weights = trainer_alloc(longest, sizeof(float));
+	als->x = trainer_alloc(als->params.dim, sizeof(float));
+	als->query = trainer_alloc(als->params.dim, sizeof(float));
+	als->work = trainer_alloc(als_work_size(&als->params, longest), 1);
 	return als;
 }
 
@@ -227,17 +170,17 @@ fold_in(Als *als, const FitUser *user)
 	if (als->folded == user->stamp)
 		return als->nfolded > 0;
 	for (int h = 0; h < user->n; h++)
-		if (als->rows[user->items[h]] >= 0)
+		if (search_get(als->items, user->items[h]) != NULL)
 		{
-			als->base_rows[n] = als->rows[user->items[h]];
+			als->rows[n] = user->items[h];
 			als->weights[n++] = user->weights[h];
 		}
 	als->folded = user->stamp;
 	als->nfolded = n;
 	if (n == 0)
 		return false;
-	als_solve_row(&als->params, als->gram, als->y, n, als->base_rows, als->weights, als->x,
-				  als->work);
+	als_solve_row(&als->params, als->gram, search_rows(als->items), n, als->rows, als->weights,
+				  als->x, als->work);
 	als->constant = als_query(&als->params, als->x, als->query);
 	return true;
 }
@@ -263,12 +206,12 @@ top(void *state, const FitUser *user, int k, SearchHit *hits)
 	{
 		MemoryContext old = MemoryContextSwitchTo(GetMemoryChunkContext(als));
 
-		als->search_work = allocate(search_work_size(als->search, k), 1);
+		als->search_work = trainer_alloc(search_work_size(als->items, k), 1);
 		als->search_k = k;
 		MemoryContextSwitchTo(old);
 	}
 	query.vector = als->query;
-	n = search_top(als->search, &query, hits, als->search_work);
+	n = search_top(als->items, &query, hits, als->search_work);
 	for (int i = 0; i < n; i++)
 		hits[i].score = (float) (hits[i].score + als->constant);
 	return n;
@@ -278,11 +221,11 @@ static double
 predict(void *state, const FitUser *user, int32 item)
 {
 	Als		   *als = state;
+	const float *vector = search_get(als->items, item);
 
-	if (als->rows[item] < 0 || !fold_in(als, user))
+	if (vector == NULL || !fold_in(als, user))
 		return NAN;
-	return als->constant + search_score(als->params.dim, als->query,
-								   als->y + (Size) als->rows[item] * als->params.dim);
+	return als->constant + search_score(als->params.dim, als->query, vector);
 }
 
 extern const FitAlgorithm fit_als;
