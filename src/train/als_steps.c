@@ -266,7 +266,13 @@ add_up_loss(const AlsWorker *w)
 	return sum / job->n;
 }
 
-/* In rows solved, of all iterations. */
+/* Progress is counted in rows solved. */
+static int64
+total_rows(const AlsJob *job)
+{
+	return job->iterations * ((int64) job->nusers + job->nitems) + job->nusers;
+}
+
 static void
 report(const AlsWorker *w, int number, Step step, int unit)
 {
@@ -280,7 +286,7 @@ report(const AlsWorker *w, int number, Step step, int unit)
 		done += job->nusers + Min((int64) unit * ALS_UNIT, job->nitems);
 	else
 		return;
-	training_progress(w->trainer->training, "training", done, job->iterations * rows + job->nusers);
+	training_progress(w->trainer->training, "training", done, total_rows(job));
 }
 
 static void
@@ -309,6 +315,8 @@ als_run_steps(AlsWorker *w, int first)
 	AlsJob	   *job = w->job;
 	int			n = als_step_count(job->iterations);
 
+	if (w->leader)
+		training_progress(w->trainer->training, "training", 0, total_rows(job));
 	for (int number = first; number < n; number++)
 	{
 		run_step(w, number);
