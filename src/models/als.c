@@ -18,8 +18,9 @@ static const double explicit_regularization = 1.4;
 static const double explicit_exponent = 0.5;
 
 const ParamSpec als_params[] = {
-	/* length of a vector, without bias */
-	{.name = "factors", PARAM_INT, 1, 1024, 64},
+	/* length of a vector, without bias; on Amazon CDs recall@20 is .146 with 64,
+	 * .159 with 96, .168 with 128 and .192 with 512 */
+	{.name = "factors", PARAM_INT, 1, 1024, 96},
 	/* weight of the squared length of a vector in the loss ... */
 	{.name = "regularization", PARAM_FLOAT, 0, 1e6, 0.1,
 	.explicit_boot = &explicit_regularization},
@@ -79,6 +80,10 @@ const ModelAlgorithm als_algorithm = {
 	.reset = als_reset,
 	.rescale = als_rescale,
 	.memory = als_memory,
+	.published = als_published,
+	.retrained = als_retrained,
+	.training_need = als_training_need,
+	.has_version = als_has_version,
 	.recommend = als_recommend,
 	.similar_items = als_similar_items,
 	.predict = als_predict,
