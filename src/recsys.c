@@ -16,6 +16,7 @@
 #include "utils/guc.h"
 
 #include "recsys.h"
+#include "serve/vectors.h"
 #include "stream/shared.h"
 #include "stream/trainings.h"
 
@@ -31,6 +32,7 @@ int			recsys_rejected_limit = 1000;
 int			recsys_restart_delay = 1000;
 int			recsys_max_training_workers = 2;
 int			recsys_training_memory_kb = 2 * 1024 * 1024;
+int			recsys_search_memory_mb = 4096;
 bool		recsys_preloaded = false;
 
 static shmem_request_hook_type prev_shmem_request = NULL;
@@ -45,6 +47,7 @@ on_shmem_request(void)
 		prev_shmem_request();
 	shared_request();
 	trainings_request();
+	vectors_request();
 }
 
 static void
@@ -54,6 +57,7 @@ on_shmem_startup(void)
 		prev_shmem_startup();
 	shared_startup();
 	trainings_startup();
+	vectors_startup();
 }
 
 static void
@@ -109,6 +113,11 @@ define_settings(void)
 							"A training that needs more does not start.",
 							&recsys_training_memory_kb, 2 * 1024 * 1024, 1024, INT_MAX,
 							PGC_SIGHUP, GUC_UNIT_KB, NULL, NULL, NULL);
+	DefineCustomIntVariable("recsys.search_memory",
+							"Shared memory of the server for the item vectors of embedding models (0 to 1 PB).",
+							"A model whose vectors find no room is searched in its table, slower; 0: all of them.",
+							&recsys_search_memory_mb, 4096, 0, 1024 * 1024 * 1024,
+							PGC_SIGHUP, GUC_UNIT_MB, NULL, NULL, NULL);
 	MarkGUCPrefixReserved("recsys");
 }
 

@@ -207,6 +207,12 @@ largest(int n, const float *vector)
 	return finite ? most : NAN;
 }
 
+bool
+search_finite(int dim, const float *vector)
+{
+	return !isnan(largest(dim, vector));
+}
+
 /* A number that is surely not less. */
 static float
 upward(double value)

@@ -27,7 +27,7 @@ extern SearchMatrix *search_init(void *block, int32_t capacity, int dim, int cos
 extern int32_t search_capacity(const SearchMatrix *m);
 extern int	search_dim(const SearchMatrix *m);
 
-/* Store a row; NULL: the row is absent from now on. */
+/* Store a row; NULL, or a vector that is not finite: the row is absent from now on. */
 extern void search_set(SearchMatrix *m, int32_t row, const float *vector);
 
 /* A row in place, NULL if absent or out of range. */
@@ -66,6 +66,9 @@ extern size_t search_work_size(const SearchMatrix *m, int k);
  */
 extern int	search_top(const SearchMatrix *m, const SearchQuery *query,
 					   SearchHit *hits, void *work);
+
+/* Neither NaN nor infinity among the elements? */
+extern bool search_finite(int dim, const float *vector);
 
 /* The score search_top() gives to a vector. */
 extern float search_score(int dim, const float *query, const float *vector);

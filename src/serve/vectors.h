@@ -41,10 +41,12 @@ extern SearchHit *vectors_hits(Vectors *v, const SearchQuery *query);
 /* search_top() over all vectors (query->vector, k, cosine, admit, only). */
 extern int	vectors_top(Vectors *v, const SearchQuery *query, SearchHit *hits);
 
-/* Stream worker, after the commit of a publish: bring a segment that exists up to date. */
+/* Stream worker, outside of a transaction, after the commit of a publish or of a new
+ * version: if the model has a segment, bring it up to date. */
 extern void vectors_published(const RecsysSource *source, const RecsysModel *model);
 
 /* The model is gone or reset: give its segments back. */
 extern void vectors_forget(int32 model_id);
+extern void vectors_forget_database(Oid dboid);
 
 #endif							/* RECSYS_VECTORS_H */

@@ -16,6 +16,7 @@
 
 #include "miscadmin.h"
 #include "recsys.h"
+#include "serve/vectors.h"
 #include "storage/ipc.h"
 #include "stream/launcher.h"
 #include "stream/shared.h"
@@ -107,8 +108,9 @@ standstill_end(int block)
 }
 
 /*
- * After DROP DATABASE, which drops the slots: the entries go as well.  One
- * whose worker still ends is freed by the launcher.
+ * After DROP DATABASE, which drops the slots: the entries go as well, and what
+ * its models have in shared memory.  An entry whose worker still ends is freed by
+ * the launcher.
  */
 void
 standstill_forget(Oid dboid)
@@ -128,4 +130,5 @@ standstill_forget(Oid dboid)
 	}
 	LWLockRelease(shared_control->lock);
 	trainings_forget(dboid);
+	vectors_forget_database(dboid);
 }
