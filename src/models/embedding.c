@@ -11,6 +11,7 @@
 #include "catalog/pg_type_d.h"
 #include "utils/builtins.h"
 #include "utils/pg_lsn.h"
+#include "utils/rel.h"
 #include "utils/timestamp.h"
 
 #include "models/embedding.h"
@@ -86,6 +87,15 @@ embedding_factors_sql(const RecsysSource *source, const char *model)
 
 /* ---------------------------------------------------------------- reading */
 
+static void
+version_damaged(const char *what)
+{
+	ereport(ERROR,
+			errcode(ERRCODE_DATA_CORRUPTED),
+			errmsg("%s of an embedding model is not as a training wrote it", what),
+			errhint("Train it again with recsys.train()."));
+}
+
 StateTable *
 embedding_open_version(const RecsysSource *source, const RecsysModel *model)
 {
@@ -97,18 +107,14 @@ embedding_open_version(const RecsysSource *source, const RecsysModel *model)
 StateTable *
 embedding_open_factors(const RecsysSource *source, const RecsysModel *model, bool by_publish)
 {
-	return checked_open(source, embedding_table(model, "factors"),
-						embedding_table(model, by_publish ? "factors_publish" : "factors_pkey"),
-						FACTORS_VERSION, lengthof(factors_types), factors_types);
-}
+	StateTable *t = checked_open(source, embedding_table(model, "factors"),
+								 embedding_table(model, by_publish ? "factors_publish" : "factors_pkey"),
+								 FACTORS_VERSION, lengthof(factors_types), factors_types);
 
-static void
-version_damaged(const char *what)
-{
-	ereport(ERROR,
-			errcode(ERRCODE_DATA_CORRUPTED),
-			errmsg("%s of an embedding model is not as a training wrote it", what),
-			errhint("Train it again with recsys.train()."));
+	if (t->nkeys < 2 ||
+		t->index->rd_index->indkey.values[1] != (by_publish ? FACTORS_PUBLISH : FACTORS_ITEM))
+		version_damaged("an index");
+	return t;
 }
 
 bool
