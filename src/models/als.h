@@ -40,5 +40,9 @@ extern void als_forget_item(void *state, int32 item);
 extern void als_reset(void *state);
 extern void als_rescale(void *state, double factor);
 extern Size als_memory(void *state);
+extern bool als_published(void *state);
+extern void als_retrained(void *state);
+extern TrainingNeed als_training_need(void *state, int64 events, TimestampTz *due_at);
+extern bool als_has_version(void *state);
 
 #endif							/* RECSYS_MODELS_ALS_H */

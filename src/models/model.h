@@ -11,6 +11,8 @@
 #define RECSYS_MODEL_H
 
 #include "postgres.h"
+#include "access/xlogdefs.h"
+#include "datatype/timestamp.h"
 #include "utils/snapshot.h"
 #include "catalog/catalog.h"
 #include "state/items.h"
@@ -96,6 +98,8 @@ typedef struct ModelHost
 	Items	   *items;
 	Profiles   *profiles;
 	uint64		change_no;		/* of the ProfileChange being fed */
+	XLogRecPtr	change_lsn;		/* end of its transaction; before any: where the
+								 * state stands */
 	uint64		rescale_no;		/* of the newest rescale() */
 	bool		put_off;		/* set by publish(): small moves are left for
 								 * when no more changes come */
@@ -119,6 +123,16 @@ typedef struct ProfileChange
 	const int32 *items;
 	const double *weights;
 } ProfileChange;
+
+/* How a trained model stands. */
+typedef enum TrainingNeed
+{
+	TRAINING_NOT_NEEDED,
+	TRAINING_DUE,				/* has become old */
+	TRAINING_NEEDED,			/* no version fits the parameters */
+	TRAINING_IMPOSSIBLE,		/* likewise, and there is nothing to train on */
+	TRAINING_UNKNOWN			/* publish() looks at a newer version first */
+} TrainingNeed;
 
 typedef struct ModelAlgorithm
 {
@@ -156,6 +170,14 @@ typedef struct ModelAlgorithm
 	/* forward decay moved its landmark: every stored r times factor */
 	void		(*rescale) (void *state, double factor);
 	Size		(*memory) (void *state);
+	/* after a commit: has it written vectors since it was last asked? */
+	bool		(*published) (void *state);
+	/* a training may have written a new version: publish() has to look */
+	void		(*retrained) (void *state);
+	/* events: of the source so far.  *due_at: when the answer may change by itself */
+	TrainingNeed (*training_need) (void *state, int64 events, TimestampTz *due_at);
+	/* is there anything to answer from? */
+	bool		(*has_version) (void *state);
 
 	/* serving, in backends */
 	void		(*recommend) (ServeContext *cx, const History *history, Candidates *out);

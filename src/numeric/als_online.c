@@ -199,6 +199,18 @@ als_online_next_dirty(AlsOnline *o)
 	return item;
 }
 
+bool
+als_online_has_dirty(const AlsOnline *o)
+{
+	return o->loaded && o->dirty.head != o->dirty.tail;
+}
+
+bool
+als_online_present(const AlsOnline *o, int32_t item)
+{
+	return o->items[item].present;
+}
+
 const float *
 als_online_vector(const AlsOnline *o, int32_t item)
 {
@@ -333,7 +345,7 @@ bool
 als_online_end(AlsOnline *o)
 {
 	for (int32_t item = 1; item < o->nitems; item++)
-		if (!o->items[item].present && o->audiences.items[item].n > 0 && !enqueue(o, item))
+		if (o->items[item].present != (o->audiences.items[item].n > 0) && !enqueue(o, item))
 			return false;
 	return !o->item_sum || online_sum_gram(o);
 }

@@ -56,7 +56,7 @@ extern int64_t als_online_interactions(const AlsOnline *o);
 extern bool als_online_begin(AlsOnline *o, const AlsParams *params, const float *user_gram,
 							 int64_t users, const float *item_gram, size_t cache);
 extern bool als_online_put(AlsOnline *o, int32_t item, const float *vector);
-/* Queues items that have users, and no vector. */
+/* Queues items that have users and no vector, or a vector and no users. */
 extern bool als_online_end(AlsOnline *o);
 extern void als_online_drop_vectors(AlsOnline *o);
 
@@ -77,7 +77,9 @@ extern bool als_online_step(AlsOnline *o, double scale, int32_t *item);
 
 /* Items whose vectors moved by more than the tolerance since they were written. */
 extern int32_t als_online_next_dirty(AlsOnline *o);	/* 0: none; taken off the list */
+extern bool als_online_has_dirty(const AlsOnline *o);
 extern const float *als_online_vector(const AlsOnline *o, int32_t item);
+extern bool als_online_present(const AlsOnline *o, int32_t item);	/* other than zeros */
 
 /* How far the Gram matrix of the items is from what readers have (relative);
  * a copy of it for them. */

@@ -422,7 +422,7 @@ apply_queue(Stream *s)
 		{
 			case RECORD_BEGIN:
 				s->commit_time = record->time;
-				commit_end = record->lsn;
+				commit_end = s->host.change_lsn = record->lsn;
 				break;
 			case RECORD_STREAMED:
 				apply_streamed(s, record->streamed, commit_end);

@@ -348,6 +348,7 @@ flush(Stream *s)
 
 	stream_begin(s);
 	flush_finish(s);
+	models_published(s);
 	if (stream_memory(s) > limit)
 		stream_evict(s, limit);
 	MemoryContextSwitchTo(old);
@@ -390,14 +391,16 @@ publish(Stream *s, bool all)
 	done = publish_write(s, all);
 	shared_inject(s->shared, INJECT_PUBLISH);
 	stream_commit(s);
+	models_published(s);
 	s->publish_due = !done || s->host.put_off;
 	s->last_publish = GetCurrentTimestamp();
 	/* what was asked for may have been everything: the next is no such thing */
 	if (!all)
 		s->publish_cost = s->last_publish - start;
 	if (done)
-	{
 		s->published_since_build = true;
+	if (done && !models_await_training(s))
+	{
 		SpinLockAcquire(&s->shared->mutex);
 		s->shared->shown_lsn = lsn;
 		if (!s->host.put_off)

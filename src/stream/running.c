@@ -6,6 +6,11 @@
  * it, the worker compares.  A model that is new, or whose parameters changed,
  * is built from the histories, published completely and then marked ready;
  * until then it answers from popular.
+ *
+ * A trained model is ready when a training has written its version.  Trainings
+ * are started here: the first as soon as there is anything to train on, later
+ * ones when the model says that it has become old.  A training reads the
+ * tables, so everything is flushed before.
  */
 #include "postgres.h"
 
@@ -16,7 +21,9 @@
 #include "utils/snapmgr.h"
 
 #include "recsys.h"
+#include "serve/vectors.h"
 #include "stream/stream.h"
+#include "stream/trainings.h"
 
 static RecsysModel *
 copy_model(const RecsysModel *model)
@@ -107,7 +114,14 @@ models_reload(Stream *s)
 		RunningModel *running = find_running(s, model);
 
 		if (running)
+		{
 			s->models = list_delete_ptr(s->models, running);
+			if (running->built && running->algorithm->retrained)
+			{
+				running->algorithm->retrained(running->state);
+				s->publish_due = true;
+			}
+		}
 		else
 		{
 			running = palloc0(sizeof(RunningModel));
@@ -132,6 +146,7 @@ models_build(Stream *s)
 {
 	ListCell   *lc;
 
+	s->host.change_lsn = s->applied_lsn;
 	foreach(lc, s->models)
 	{
 		RunningModel *running = lfirst(lc);
@@ -186,9 +201,31 @@ models_change(Stream *s, const ProfileChange *change)
 	}
 }
 
+/* The state that the catalogue ought to have now. */
+static ModelState
+state_of(Stream *s, RunningModel *running)
+{
+	TimestampTz due_at;
+
+	if (!running->algorithm->trained)
+		return MODEL_READY;
+	if (!running->algorithm->has_version(running->state))
+		return MODEL_BUILDING;
+	switch (running->algorithm->training_need(running->state, s->events, &due_at))
+	{
+		case TRAINING_NOT_NEEDED:
+		case TRAINING_DUE:
+			return MODEL_READY;
+		default:
+			/* a version of older parameters serves on, if there is one */
+			return running->model->state;
+	}
+}
+
 /*
  * Everything has been published in this transaction: models that were
- * building are ready.  True if all are.
+ * building are ready, but for those that wait for a training.  True if the
+ * catalogue says so.
  */
 bool
 models_ready(Stream *s)
@@ -199,20 +236,111 @@ models_ready(Stream *s)
 	foreach(lc, s->models)
 	{
 		RunningModel *running = lfirst(lc);
+		ModelState	state;
 		Oid			user;
 		int			context;
 
 		if (!running->built)
+		{
 			all = false;
-		if (!running->built || running->model->state == MODEL_READY)
+			continue;
+		}
+		state = state_of(s, running);
+		if (running->model->state == state)
 			continue;
 		GetUserIdAndSecContext(&user, &context);
 		SetUserIdAndSecContext(BOOTSTRAP_SUPERUSERID, context | SECURITY_LOCAL_USERID_CHANGE);
-		if (catalog_set_model_state(running->model->id, running->model->version, MODEL_READY))
-			running->model->state = MODEL_READY;
+		if (catalog_set_model_state(running->model->id, running->model->version, state))
+			running->model->state = state;
 		else
 			all = false;
 		SetUserIdAndSecContext(user, context);
 	}
 	return all;
+}
+
+/* ------------------------------------------------------------------ trainings */
+
+static TrainingNeed
+training_need(Stream *s, RunningModel *running, TimestampTz *due_at)
+{
+	*due_at = DT_NOEND;
+	if (!running->built || !running->algorithm->trained)
+		return TRAINING_NOT_NEEDED;
+	return running->algorithm->training_need(running->state, s->events, due_at);
+}
+
+/* Does a model wait for a training that it cannot do without? */
+bool
+models_await_training(Stream *s)
+{
+	ListCell   *lc;
+	TimestampTz due_at;
+
+	foreach(lc, s->models)
+	{
+		TrainingNeed need = training_need(s, lfirst(lc), &due_at);
+
+		if (need == TRAINING_NEEDED || need == TRAINING_UNKNOWN)
+			return true;
+	}
+	return false;
+}
+
+/* Start what is due, unless it runs, or has failed a short while ago. */
+static TimestampTz
+train_model(Stream *s, RunningModel *running)
+{
+	TimestampTz again;
+
+	if (running->train_again > GetCurrentTimestamp())
+		return running->train_again;
+	if (training_under_way(MyDatabaseId, running->model->id))
+		return DT_NOEND;
+	/* it ended just now: its version is to be looked at first */
+	if (s->shared->models_dirty)
+		return DT_NOEND;
+	if (s->dirty)
+		flush(s);
+	if (training_schedule(s->source, running->model, &again))
+		return DT_NOEND;
+	running->train_again = again;
+	return again;
+}
+
+/* Between transactions.  Sets when to look again without being woken. */
+void
+models_train(Stream *s)
+{
+	ListCell   *lc;
+
+	s->train_at = DT_NOEND;
+	if (s->suspended)
+		return;
+	foreach(lc, s->models)
+	{
+		RunningModel *running = lfirst(lc);
+		TimestampTz at;
+		TrainingNeed need = training_need(s, running, &at);
+
+		if (need == TRAINING_NEEDED || need == TRAINING_DUE)
+			at = train_model(s, running);
+		s->train_at = Min(s->train_at, at);
+	}
+}
+
+/* After a commit: readers of vectors that share them need not look themselves. */
+void
+models_published(Stream *s)
+{
+	ListCell   *lc;
+
+	foreach(lc, s->models)
+	{
+		RunningModel *running = lfirst(lc);
+
+		if (running->built && running->algorithm->published &&
+			running->algorithm->published(running->state))
+			vectors_published(s->source, running->model);
+	}
 }

@@ -42,6 +42,7 @@ typedef struct RunningModel
 	const ModelAlgorithm *algorithm;
 	void	   *state;			/* of the algorithm */
 	bool		built;
+	TimestampTz train_again;	/* not before, after a failure */
 } RunningModel;
 
 /* An attached partition whose rows up to "from" came by a backfill. */
@@ -109,6 +110,7 @@ typedef struct Stream
 	int			resyncs_seen;
 
 	/* clocks of the loop */
+	TimestampTz train_at;		/* when a training may become due */
 	TimestampTz last_publish;
 	TimestampTz last_flush;
 	TimestampTz publish_cost;	/* us that the last one took */
@@ -201,6 +203,9 @@ extern void models_build(Stream *s);	/* those not built yet */
 extern void models_suspend(Stream *s);
 extern void models_change(Stream *s, const ProfileChange *change);
 extern bool models_ready(Stream *s);
+extern bool models_await_training(Stream *s);
+extern void models_train(Stream *s);	/* start trainings that are due */
+extern void models_published(Stream *s);
 extern void models_close(Stream *s);
 
 /* ---- worker.c ---- */

@@ -7,7 +7,8 @@
  *			state row, no slot		-> restored or promoted: rebuild from the table
  *			both					-> load, build the models, go on reading
  *
- * Loop:	decode a batch -> apply it -> publish if due -> flush if due -> wait
+ * Loop:	decode a batch -> apply it -> publish if due -> flush if due ->
+ *			start trainings that are due -> wait
  *
  * Any error ends the process; the launcher starts it again after a pause, and
  * it goes on from the last flush.  The error stands in recsys.status.
@@ -314,9 +315,10 @@ write_what_is_due(Stream *s, bool lagging)
 		build_models(s);
 		shared_set_state(s->shared, SOURCE_STREAMING);
 	}
+	/* whoever waits for a training does not hurry it by having us publish */
 	if (!s->suspended &&
-		(requested || (s->publish_due &&
-					   is_due(s->last_publish, publish_pause, now))))
+		((requested && (s->publish_due || !models_await_training(s))) ||
+		 (s->publish_due && is_due(s->last_publish, publish_pause, now))))
 	{
 		times_enter(&s->shared->times, PHASE_PUBLISH);
 		publish(s, requested);
@@ -332,9 +334,12 @@ write_what_is_due(Stream *s, bool lagging)
 			s->flushed_lsn = s->applied_lsn;
 			s->last_flush = now;
 		}
-		SpinLockAcquire(&s->shared->mutex);
-		s->shared->published_lsn = s->applied_lsn;
-		SpinLockRelease(&s->shared->mutex);
+		if (!models_await_training(s))
+		{
+			SpinLockAcquire(&s->shared->mutex);
+			s->shared->published_lsn = s->applied_lsn;
+			SpinLockRelease(&s->shared->mutex);
+		}
 	}
 	return wrote;
 }
@@ -362,6 +367,8 @@ wait_for_work(Stream *s)
 		timeout = Min(timeout, ASYNC_TIMEOUT);
 	if (s->flushed_lsn < s->applied_lsn)
 		timeout = Min(timeout, 1000);
+	if (s->train_at != DT_NOEND)
+		timeout = Min(timeout, until(s->train_at, 0));
 	(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
 					 Max(timeout, 1), PG_WAIT_EXTENSION);
 	ResetLatch(MyLatch);
@@ -450,6 +457,7 @@ run(Stream *s)
 		times_enter(&s->shared->times, PHASE_APPLY);
 		apply_batch(s);
 		more |= write_what_is_due(s, more);
+		models_train(s);
 		report(s);
 		report_statistics();
 		if (!more)
