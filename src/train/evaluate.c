@@ -13,6 +13,7 @@
 #include <math.h>
 
 #include "miscadmin.h"
+#include "pgstat.h"
 #include "storage/dsm.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
@@ -82,6 +83,9 @@ begin_run(Run *run)
 				errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				errmsg("models of algorithm \"%s\" can not be evaluated", t->model->algorithm),
 				errhint("Compare recommend() with the items of a test table by recsys.recall_at_k()."));
+	pgstat_report_activity(STATE_RUNNING,
+						   psprintf("evaluating model %s of source %s", NameStr(t->model->name),
+									NameStr(t->source->name)));
 	report("reading", 0, 0);
 	trainer_begin(t);
 	evaluation_read(t->source, &run->all);
