@@ -152,7 +152,7 @@ cosine_of_sums(const ExactSum *dot, const ExactSum *aa, const ExactSum *bb)
 
 	if (!(a > 0 && b > 0))
 		return NAN;
-	return within_one(exact_sum_value(dot).hi / (sqrt(a) * sqrt(b)));
+	return within_one(exact_sum_value(dot).hi / sqrt(a * b));
 }
 
 /*
@@ -180,5 +180,5 @@ correlation_of_sums(int64_t n, const ExactSum *a, const ExactSum *b,
 	if (!(va > 0 && vb > 0))
 		return NAN;
 	return within_one(dd_cross(pairs, exact_sum_value(ab), exact_sum_value(a), exact_sum_value(b)).hi /
-					  (sqrt(va) * sqrt(vb)));
+					  sqrt(va * vb));
 }

@@ -9,7 +9,8 @@
  * and the parts of parallel workers add up to the same bits.  (The idea is
  * Kulisch's long accumulator; the digits with delayed carries are Neal's, 2015.)
  *
- * Only the result is rounded, to a pair of doubles of 106 bits.
+ * Only the result is rounded, to a pair of doubles of 106 bits; the product of two
+ * sums is far from a double's limits still.
  */
 #ifndef RECSYS_NUMERIC_EXACT_SUM_H
 #define RECSYS_NUMERIC_EXACT_SUM_H
@@ -46,7 +47,7 @@ extern DoubleDouble exact_sum_value(const ExactSum *sum);
 extern DoubleDouble dd_cross(DoubleDouble a, DoubleDouble b, DoubleDouble c, DoubleDouble d);
 
 /*
- * dot / (sqrt(aa) sqrt(bb)), within [-1, 1]; NAN if aa or bb is 0.
+ * dot / sqrt(aa bb), within [-1, 1]; NAN if aa or bb is 0.
  */
 extern double cosine_of_sums(const ExactSum *dot, const ExactSum *aa, const ExactSum *bb);
 
