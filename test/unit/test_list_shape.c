@@ -34,7 +34,7 @@ inequality(void)
 	ok(near(gini_of_sorted((double[]) {1e308, 1e308, 1e308, 1.7e308}, 4), 0.7 / 4.7 * 0.75), "no overflow");
 	for (int round = 0; round < 300; round++)
 	{
-		double		x[30],
+		double		x[30] = {0},
 					sum = 0,
 					differences = 0;
 		int			n = 1 + (int) random_below(&random, 30);
@@ -66,7 +66,7 @@ lists(void)
 	   isnan(diversity(v, 0, 2, scratch)), "fewer than two: not defined");
 	for (int round = 0; round < 300; round++)
 	{
-		float		x[20 * 9];
+		float		x[20 * 9] = {0};
 		int			n = 2 + (int) random_below(&random, 19),
 					dim = 1 + (int) random_below(&random, 9);
 		double		sum = 0;
