@@ -32,6 +32,9 @@
 /* Time for solving in one publication that nobody waits for. */
 #define PUBLISH_MS 100
 
+/* Rewriting the Gram matrix with every publication would be too much. */
+#define GRAM_MS 2000
+
 /* Changes remembered: 16 MB. */
 #define LOG_MAX (1024 * 1024)
 #define LOG_MIN 1024
@@ -180,6 +183,7 @@ als_build(void *state)
 		collect_table(m);
 	als_online_users(m->online, m->users);
 	m->log_from = m->host->change_lsn;
+	m->relid = als_version_relid(m);
 	m->look = true;
 }
 
@@ -315,8 +319,11 @@ bool
 als_publish(void *state, bool all)
 {
 	AlsModel   *m = state;
+	TimestampTz now = GetCurrentTimestamp();
 	bool		done = true;
 
+	if (!als_lock_tables(m))
+		return true;			/* the catalogue will tell */
 	if (m->voided)
 		als_write_void(m);
 	if (m->look)
@@ -324,19 +331,20 @@ als_publish(void *state, bool all)
 	if (m->loaded)
 	{
 		done = solve_items(m, all);
-		done &= als_write_vectors(m, false);
+		done &= als_write_vectors(m, all || now >= TimestampTzPlusMilliseconds(m->gram_at, GRAM_MS));
 	}
 	if (m->old_version != 0)
 		done &= als_delete_old(m) || all;
 	return done;
 }
 
-/* Rewriting the matrix is too much for every publication. */
 void
 als_flush(void *state)
 {
 	AlsModel   *m = state;
 
+	if (!als_lock_tables(m))
+		return;
 	if (m->voided)
 		als_write_void(m);
 	if (m->loaded)

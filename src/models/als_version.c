@@ -23,6 +23,7 @@
 #include "miscadmin.h"
 #include "storage/lmgr.h"
 #include "utils/array.h"
+#include "utils/lsyscache.h"
 #include "utils/pg_lsn.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
@@ -50,6 +51,25 @@ check_columns(const StateTable *t, int ncolumns)
 				errmsg("table \"%s\" has not the columns that it was created with",
 					   RelationGetRelationName(t->rel)),
 				errhint("Drop the model and create it again."));
+}
+
+Oid
+als_version_relid(AlsModel *m)
+{
+	return get_relname_relid(embedding_table(m->model, "version"), m->host->source->nspid);
+}
+
+/* A model can be dropped before we hear of it; and another of the same name created. */
+bool
+als_lock_tables(AlsModel *m)
+{
+	if (!OidIsValid(m->relid) || als_version_relid(m) != m->relid)
+		return false;
+	LockRelationOid(m->relid, AccessShareLock);
+	if (als_version_relid(m) == m->relid)
+		return true;
+	UnlockRelationOid(m->relid, AccessShareLock);
+	return false;
 }
 
 /* The version's table, locked against trainings, under a new active snapshot. */
@@ -290,6 +310,7 @@ als_write_vectors(AlsModel *m, bool gram)
 		{
 			matrix = palloc(sizeof(float) * m->version.dim * m->version.dim);
 			als_online_write_gram(m->online, matrix);
+			m->gram_at = GetCurrentTimestamp();
 		}
 		renew_version_row(versions, m->version.publish, matrix, m->version.dim);
 		m->told = true;

@@ -31,12 +31,14 @@ typedef struct AlsModel
 	double		retrain_interval;	/* seconds; 0: never */
 	double		retrain_share;	/* of new events; 0: never */
 
+	Oid			relid;			/* <model>_version */
 	EmbeddingVersion version;	/* the row as last seen; version 0: none */
 	bool		loaded;			/* its vectors are in "online" */
 	bool		look;			/* there may be a newer one */
 	bool		voided;			/* by TRUNCATE; the row says so not yet */
 	XLogRecPtr	void_lsn;		/* versions trained on less are void */
 	bool		told;			/* vectors were written, see als_published() */
+	TimestampTz gram_at;		/* when the matrix was last written */
 
 	/* ring of the newest changes, complete after log_from */
 	LoggedChange *log;
@@ -54,6 +56,12 @@ typedef struct AlsModel
 extern void als_no_memory(AlsModel *m) pg_attribute_noreturn();
 
 /* ---- als_version.c; all in a transaction of the worker's */
+
+extern Oid	als_version_relid(AlsModel *m);	/* InvalidOid: it is gone */
+
+/* The model's tables, kept from being dropped until the end of the transaction;
+ * false: they are gone. */
+extern bool als_lock_tables(AlsModel *m);
 
 /* If there is another version than the one loaded, load it. */
 extern void als_follow_version(AlsModel *m);
