@@ -151,15 +151,11 @@ als_solve_row(const AlsParams *params, const float *gram, const float *base, int
 	als_finish_row(params, n, x);
 }
 
-/* No row is ever NaN or infinite, whatever the weights were. */
+/* No row is ever NaN or infinite, whatever the weights were, nor its square. */
 void
 als_finish_row(const AlsParams *params, int64_t n, float *x)
 {
-	bool		finite = n > 0;
-
-	for (int j = 0; finite && j < params->dim; j++)
-		finite = isfinite(x[j]);
-	if (!finite)
+	if (n == 0 || !isfinite(als_kernels()->dot(x, x, params->dim)))
 		memset(x, 0, sizeof(float) * (size_t) params->dim);
 }
 

@@ -14,9 +14,18 @@
 #endif
 
 /* How many rows before its turn a row is fetched into the cache. */
-#ifndef AHEAD
 #define AHEAD	16
-#endif
+
+/* f_i, from t */
+static inline float
+gather_factor(const AlsGather *g, int i, float t)
+{
+	float		f = g->constant + g->slope * t;
+
+	if (g->weights)
+		f *= g->weights[i];
+	return f + (g->wanted ? g->wanted[i] : g->wanted_all);
+}
 
 /* ----------------------------------------------------------------- portable */
 

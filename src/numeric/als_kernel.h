@@ -9,17 +9,25 @@
 
 #include "numeric/als.h"
 
-/* n rows of the other side: row i is base + rows[i] * stride, of which the first
- * len elements count. */
+/*
+ * n rows y_i of the other side, y_i = base + rows[i] * stride, of which the first
+ * len elements count, and for each a factor that is linear in its product t with
+ * some vector:  f_i = wanted_i + weight_i * (constant + slope * t)
+ */
 typedef struct AlsGather
 {
 	const float *base;
 	size_t		stride;
 	int			len;
 	int			n;
-	const int32_t *rows;
 	int			ahead;			/* so many more entries of "rows" come next: fetch theirs
 								 * into the cache meanwhile; -1: all are there already */
+	const int32_t *rows;
+	const float *weights;		/* NULL: all 1 */
+	const float *wanted;		/* NULL: all wanted_all */
+	float		wanted_all;
+	float		constant;
+	float		slope;
 } AlsGather;
 
 typedef struct AlsKernels
@@ -27,12 +35,9 @@ typedef struct AlsKernels
 	const char *name;
 	bool		beats_blas;		/* in "update" and "product" */
 
-	/*
-	 * q += sum of f_i y_i, where f_i = a_i + b_i (extra + y_i.p); returns the
-	 * sum of the f_i.  p and q have len elements.
-	 */
-	float		(*pass) (const AlsGather *g, const float *a, const float *b,
-						 const float *p, float extra, float *q);
+	/* q += sum of f_i y_i, where t_i = y_i.p; returns the sum of the f_i.  p and q
+	 * have len elements. */
+	float		(*pass) (const AlsGather *g, const float *p, float *q);
 
 	/*
 	 * Matrix "a" (n x n) += sign * sum over k of v_k w_k', of which the upper

@@ -107,19 +107,18 @@ NAME(turn) (float *p, const float *r, float factor, int len)
 
 /* Rows shorter than a vector. */
 TARGET static float
-NAME(pass_short) (const AlsGather *g, const float *a, const float *b,
-				  const float *p, float extra, float *q)
+NAME(pass_short) (const AlsGather *g, const float *p, float *q)
 {
 	float		sum = 0;
 
 	for (int i = 0; i < g->n; i++)
 	{
 		const float *y = g->base + (size_t) g->rows[i] * g->stride;
-		float		f = extra;
+		float		f = 0;
 
 		for (int j = 0; j < g->len; j++)
 			f += y[j] * p[j];
-		f = a[i] + b[i] * f;
+		f = gather_factor(g, i, f);
 		for (int j = 0; j < g->len; j++)
 			q[j] += f * y[j];
 		sum += f;
@@ -133,8 +132,7 @@ NAME(pass_short) (const AlsGather *g, const float *a, const float *b,
  * the nearest cache.  The last group is filled up with row 0 times nothing.
  */
 TARGET static float
-NAME(pass) (const AlsGather *g, const float *a, const float *b,
-			const float *p, float extra, float *q)
+NAME(pass) (const AlsGather *g, const float *p, float *q)
 {
 	const int	whole = g->len / LANES * LANES;
 	const int	last = g->len - LANES;	/* where the overlapping vector is */
@@ -145,7 +143,7 @@ NAME(pass) (const AlsGather *g, const float *a, const float *b,
 	float		sum = 0;
 
 	if (last < 0)
-		return NAME(pass_short) (g, a, b, p, extra, q);
+		return NAME(pass_short) (g, p, q);
 	for (int j = whole; j < g->len; j++)
 		tail_p[j - last] = p[j];
 
@@ -196,7 +194,7 @@ NAME(pass) (const AlsGather *g, const float *a, const float *b,
 		SUM4(f, s0, s1, s2, s3);
 		for (int k = 0; k < 4; k++)
 		{
-			f[k] = k < count ? a[i + k] + b[i + k] * (f[k] + extra) : 0;
+			f[k] = k < count ? gather_factor(g, i + k, f[k]) : 0;
 			sum += f[k];
 		}
 		for (int j = 0; j < whole; j += LANES)

@@ -22,7 +22,8 @@
 #include "numeric/als_kernel.h"
 #include "numeric/cholesky.h"
 
-#define ALS_PIECE	256			/* interactions per call of the kernel */
+#define ALS_PIECE	256			/* ratings per call of the kernel */
+#define ALS_AHEAD	32			/* entries that it may look ahead */
 
 /* Scratch memory: matrices of ALS_BATCH rows of dim floats. */
 typedef struct CgWork
@@ -74,6 +75,32 @@ gram_product(const AlsParams *params, const float *gram, const float *p, float *
 					scale, p, params->dim, gram, params->dim, 0, q, params->dim);
 }
 
+/* The part of explicit ratings in row_product(): what is wanted of a row depends
+ * on its bias; the last element of p is the own bias. */
+static void
+ratings_product(const AlsParams *params, const AlsGather *row, const float *ratings,
+				const float *p, float *q, bool residual)
+{
+	AlsGather	g = *row;
+	float		wanted[ALS_PIECE];
+	int			factors = params->factors;
+	int			all = row->n + row->ahead;
+
+	g.constant = g.slope * p[factors];
+	if (residual)
+		g.wanted = wanted;
+	for (int at = 0; at < row->n; at += ALS_PIECE)
+	{
+		g.n = row->n - at < ALS_PIECE ? row->n - at : ALS_PIECE;
+		g.rows = row->rows + at;
+		if (residual)
+			g.ahead = all - at - g.n < ALS_AHEAD ? all - at - g.n : ALS_AHEAD;
+		for (int i = 0; i < g.n && residual; i++)
+			wanted[i] = ratings[at + i] - (float) params->mean - g.base[(size_t) g.rows[i] * g.stride + (size_t) factors];
+		q[factors] += als_kernels()->pass(&g, p, q);
+	}
+}
+
 /*
  * q = (matrix of the row) p, to which the Gram matrix has given its part; or,
  * if "residual", the negative of that plus the right side.
@@ -87,32 +114,22 @@ row_product(const AlsParams *params, const AlsMatrix *matrix, const float *other
 				end = matrix->offsets[row + 1],
 				all = matrix->offsets[matrix->nrows];
 	float		sign = residual ? -1 : 1;
-	float		ridge = (float) als_ridge(params, end - begin);
-	float		a[ALS_PIECE],
-				b[ALS_PIECE];
-	AlsGather	g = {other, (size_t) params->dim, params->factors, 0, NULL, -1};
+	AlsGather	g = {.base = other, .stride = (size_t) params->dim, .len = params->factors, .slope = sign};
 
-	kernels->shift(q, p, ridge, sign, params->dim);
-	for (int64_t at = begin; at < end; at += ALS_PIECE)
+	kernels->shift(q, p, (float) als_ridge(params, end - begin), sign, params->dim);
+	g.n = (int) (end - begin);
+	g.rows = matrix->columns + begin;
+	/* each row is used again and again, but only the first time from afar */
+	g.ahead = residual ? (int) (all - end < ALS_AHEAD ? all - end : ALS_AHEAD) : -1;
+	if (params->explicit_feedback)
+		ratings_product(params, &g, matrix->weights + begin, p, q, residual);
+	else
 	{
-		float		sum;
-
-		g.n = end - at < ALS_PIECE ? (int) (end - at) : ALS_PIECE;
-		g.rows = matrix->columns + at;
-		if (residual)
-			g.ahead = (int) (all - at - g.n < ALS_PIECE ? all - at - g.n : ALS_PIECE);
-		for (int i = 0; i < g.n; i++)
-		{
-			float		weight = matrix->weights[at + i];
-
-			b[i] = params->explicit_feedback ? sign : sign * weight;
-			a[i] = !residual ? 0 :
-				!params->explicit_feedback ? (float) (weight + 1 / params->alpha) :
-				(float) (weight - params->mean - other[(size_t) g.rows[i] * g.stride + g.stride - 1]);
-		}
-		sum = kernels->pass(&g, a, b, p, params->explicit_feedback ? p[params->factors] : 0, q);
-		if (params->explicit_feedback)
-			q[params->factors] += sum;
+		/* wanted w + 1/alpha, of which w stands before the bracket */
+		g.weights = matrix->weights + begin;
+		g.constant = residual ? 1 : 0;
+		g.wanted_all = residual ? (float) (1 / params->alpha) : 0;
+		kernels->pass(&g, p, q);
 	}
 }
 
