@@ -45,8 +45,10 @@ extern int	vectors_top(Vectors *v, const SearchQuery *query, SearchHit *hits);
  * version: if the model has a segment, bring it up to date. */
 extern void vectors_published(const RecsysSource *source, const RecsysModel *model);
 
-/* The model is gone or reset: give its segments back. */
+/* Give back the segments of a model that is gone or reset, of all models of this
+ * database but some (a list of ids), of a database that has been dropped. */
 extern void vectors_forget(int32 model_id);
+extern void vectors_keep_models(const List *models);
 extern void vectors_forget_database(Oid dboid);
 
 #endif							/* RECSYS_VECTORS_H */

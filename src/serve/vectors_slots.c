@@ -12,6 +12,7 @@
 #include "access/xact.h"
 #include "funcapi.h"
 #include "miscadmin.h"
+#include "nodes/pg_list.h"
 #include "pgstat.h"
 #include "recsys.h"
 #include "storage/ipc.h"
@@ -351,9 +352,9 @@ slot_of_model(int32 model_id)
 	return any;
 }
 
-/* Of a model of this database, or with model_id 0 of all of a database. */
+/* The slots of a database, but not those of models that are kept. */
 static void
-forget(Oid dboid, int32 model_id)
+forget(Oid dboid, bool (*kept) (int32 model_id, const void *arg), const void *arg)
 {
 	dsm_handle	retired[VECTOR_SLOTS];
 	int			nretired = 0;
@@ -365,24 +366,47 @@ forget(Oid dboid, int32 model_id)
 	{
 		VectorSlot *slot = &vector_control->slots[i];
 
-		if (slot->state != SLOT_FREE && slot->dboid == dboid &&
-			(model_id == 0 || slot->model_id == model_id))
+		if (slot->state != SLOT_FREE && slot->dboid == dboid && !kept(slot->model_id, arg))
 			retired[nretired++] = retire(slot);
 	}
 	LWLockRelease(vector_control->lock);
 	unpin(retired, nretired);
 }
 
+static bool
+is_other(int32 model_id, const void *arg)
+{
+	return model_id != *(const int32 *) arg;
+}
+
 void
 vectors_forget(int32 model_id)
 {
-	forget(MyDatabaseId, model_id);
+	forget(MyDatabaseId, is_other, &model_id);
+}
+
+static bool
+is_among(int32 model_id, const void *arg)
+{
+	return list_member_int((const List *) arg, model_id);
+}
+
+void
+vectors_keep_models(const List *models)
+{
+	forget(MyDatabaseId, is_among, models);
+}
+
+static bool
+is_none(int32 model_id pg_attribute_unused(), const void *arg pg_attribute_unused())
+{
+	return false;
 }
 
 void
 vectors_forget_database(Oid dboid)
 {
-	forget(dboid, 0);
+	forget(dboid, is_none, NULL);
 }
 
 /* ------------------------------------------------------------------ showing */

@@ -27,6 +27,7 @@
 #include "postmaster/bgworker.h"
 #include "recsys.h"
 #include "replication/slot.h"
+#include "serve/vectors.h"
 #include "storage/ipc.h"
 #include "stream/launcher.h"
 #include "stream/shared.h"
@@ -277,6 +278,22 @@ drop_orphan_slots(List *sources)
 	return complete;
 }
 
+/* Ids of the models of all sources. */
+static List *
+model_ids(List *sources)
+{
+	List	   *ids = NIL;
+	ListCell   *source;
+	ListCell   *model;
+
+	foreach(source, sources)
+	{
+		foreach(model, catalog_models(((RecsysSource *) lfirst(source))->id))
+			ids = lappend_int(ids, ((RecsysModel *) lfirst(model))->id);
+	}
+	return ids;
+}
+
 /* -------------------------------------------------------------------- main */
 
 static void
@@ -293,6 +310,7 @@ void
 recsys_scout_main(Datum arg)
 {
 	List	   *sources = NIL;
+	List	   *models;
 	bool		complete;
 
 	pqsignal(SIGTERM, die);
@@ -305,11 +323,13 @@ recsys_scout_main(Datum arg)
 	pgstat_report_activity(STATE_RUNNING, "looking for recsys sources");
 	if (catalog_extension_exists())
 		sources = catalog_sources();
+	models = model_ids(sources);
 	PopActiveSnapshot();
 
 	if (!reconcile(sources))
 		warn_no_room();
 	trainings_reconcile();
+	vectors_keep_models(models);
 	shared_wake_launcher();
 	complete = clear_dropped();
 	complete &= drop_orphan_slots(sources);
