@@ -39,6 +39,7 @@ SELECT recsys.session_number(at, gap) OVER (PARTITION BY gap::text ORDER BY at),
 FROM (VALUES (timestamptz '2026-03-28 12:00'), ('2026-03-29 12:30')) v (at), (VALUES (interval '1 day'), ('24 hours')) w (gap);
 SELECT recsys.session_number(at, '1 month') OVER (ORDER BY at), at FROM (VALUES (timestamptz '2026-01-31'), ('2026-02-28'), ('2026-03-31')) v (at);
 SELECT recsys.session_number(at, '1 s') OVER (ORDER BY at), at FROM (VALUES (timestamptz '4713-01-01 BC'), ('294276-12-31')) v (at);
+SELECT recsys.session_number(event_time => at, gap => '1 s') OVER (ORDER BY at) AS by_name FROM (VALUES (timestamptz '2026-01-01')) v (at);
 
 -- what can't be
 SELECT recsys.session_number(at) OVER (ORDER BY at DESC) FROM visits;

@@ -47,6 +47,12 @@ aggregate_context(FunctionCallInfo fcinfo)
 	return context;
 }
 
+static Numeric
+calculate(PGFunction operation, Numeric a, Numeric b)
+{
+	return DatumGetNumeric(DirectFunctionCall2(operation, NumericGetDatum(a), NumericGetDatum(b)));
+}
+
 /* Keeps a copy of the sum, in place where it fits. */
 static void
 set_revenue(AovState *state, Numeric revenue)
@@ -132,7 +138,7 @@ recsys_aov_accum(PG_FUNCTION_ARGS)
 					errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE),
 					errmsg("order value is %s", DatumGetCString(DirectFunctionCall1(numeric_out, NumericGetDatum(value)))),
 					errhint("Leave such rows out by FILTER (WHERE ...), or make the value NULL."));
-		set_revenue(state, numeric_add_opt_error(state->revenue, value, NULL));
+		set_revenue(state, calculate(numeric_add, state->revenue, value));
 		count_scale(state, scale_of(value), 1);
 		bag_add(state->orders, PG_GETARG_DATUM(2), 1);
 	}
@@ -148,7 +154,7 @@ recsys_aov_accum_inv(PG_FUNCTION_ARGS)
 	{
 		Numeric		value = PG_GETARG_NUMERIC(1);
 
-		set_revenue(state, numeric_sub_opt_error(state->revenue, value, NULL));
+		set_revenue(state, calculate(numeric_sub, state->revenue, value));
 		count_scale(state, scale_of(value), -1);
 		bag_remove(state->orders, PG_GETARG_DATUM(2));
 	}
@@ -169,7 +175,7 @@ recsys_aov_combine(PG_FUNCTION_ARGS)
 	if (state == NULL)
 		state = new_state(context, bag_create(context, bag_type(part->orders),
 											  bag_collation(part->orders), WHAT));
-	set_revenue(state, numeric_add_opt_error(state->revenue, part->revenue, NULL));
+	set_revenue(state, calculate(numeric_add, state->revenue, part->revenue));
 	for (int i = 0; i < part->nscales; i++)
 		count_scale(state, i, part->scales[i]);
 	bag_merge(state->orders, part->orders);
@@ -231,7 +237,8 @@ recsys_aov_final(PG_FUNCTION_ARGS)
 {
 	AovState   *state = PG_ARGISNULL(0) ? NULL : (AovState *) PG_GETARG_POINTER(0);
 	int			scale;
-	Datum		revenue;
+	Datum		revenue,
+				orders;
 
 	aggregate_context(fcinfo);
 	if (state == NULL || bag_size(state->orders) == 0)
@@ -239,5 +246,6 @@ recsys_aov_final(PG_FUNCTION_ARGS)
 	for (scale = state->nscales - 1; scale > 0 && state->scales[scale] == 0;)
 		scale--;
 	revenue = DirectFunctionCall2(numeric_round, NumericGetDatum(state->revenue), Int32GetDatum(scale));
-	PG_RETURN_DATUM(DirectFunctionCall2(numeric_div, revenue, NumericGetDatum(int64_to_numeric(bag_size(state->orders)))));
+	orders = NumericGetDatum(int64_to_numeric(bag_size(state->orders)));
+	PG_RETURN_DATUM(DirectFunctionCall2(numeric_div, revenue, orders));
 }

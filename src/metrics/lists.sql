@@ -30,7 +30,7 @@ COMMENT ON FUNCTION recsys.intra_list_diversity IS
 	'how unlike the items of one list are: mean over pairs of 1 - cosine of their vectors, from 0 (all alike) to 2; vectors: one row for each item, such as array_agg(factors); a NULL counts as 0, a vector of zeros not at all; NULL with fewer than two vectors';
 
 CREATE FUNCTION recsys.gini(
-	"values" double precision[])
+	counts double precision[])
 RETURNS double precision
 LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE
 AS 'MODULE_PATHNAME', 'recsys_gini';
