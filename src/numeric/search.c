@@ -229,26 +229,31 @@ raise_to(float *largest_yet, float value)
 		*largest_yet = value;
 }
 
-/* Codes of a vector with a scale; |vector - scale code| / scale and |code|. */
+/*
+ * Codes of a vector with a scale; |vector - scale code| / scale and |code|.  The
+ * last few bits of the error are lost, which SLACK makes up for.
+ */
 static void
 encode(SearchMatrix *m, int32_t row, const float *vector, float scale,
 	   double *error, double *norm)
 {
 	uint8_t    *code = code_at(m, row);
-	double		squares = 0,
-				error_squares = 0;
+	const double inverse = 1 / (double) scale;
+	double		errors[SEARCH_GROUP] = {0};
+	int32_t		squares = 0;
 
-	for (int e = 0; e < m->groups * SEARCH_GROUP; e++)
-	{
-		double		x = e < m->dim ? (double) vector[e] / scale : 0;
-		double		c = rint(x);
+	for (int g = 0; g < m->groups; g++, code += SEARCH_GROUP * SEARCH_BLOCK)
+		for (int l = 0; l < SEARCH_GROUP; l++)
+		{
+			int			e = g * SEARCH_GROUP + l;
+			double		x = e < m->dim ? vector[e] * inverse : 0;
+			int32_t		c = (int32_t) (x + (x < 0 ? -0.5 : 0.5));
 
-		code[(e / SEARCH_GROUP) * SEARCH_GROUP * SEARCH_BLOCK + e % SEARCH_GROUP] =
-			(uint8_t) (128 + (int) c);
-		squares += c * c;
-		error_squares += (x - c) * (x - c);
-	}
-	*error = sqrt(error_squares);
+			code[l] = (uint8_t) (128 + c);
+			squares += c * c;
+			errors[l] += (x - c) * (x - c);
+		}
+	*error = sqrt(errors[0] + errors[1] + errors[2] + errors[3]);
 	*norm = sqrt(squares);
 }
 
