@@ -159,7 +159,6 @@ ROLLBACK;
 CREATE ROLE regress_evaluate_owner;
 CREATE ROLE regress_evaluate_other;
 GRANT CREATE ON SCHEMA public TO regress_evaluate_owner;
-GRANT CREATE ON DATABASE regression TO regress_evaluate_owner;
 GRANT EXECUTE ON FUNCTION recsys.create_source TO regress_evaluate_owner;
 SET ROLE regress_evaluate_owner;
 CREATE TABLE evaluate_owned (who int, what int);
@@ -208,6 +207,5 @@ DROP VIEW evaluate_view;
 DROP TABLE evaluate_events, evaluate_test, evaluate_more, evaluate_more_test, evaluate_lists, evaluate_ratings,
 	evaluate_rated, evaluate_owned;
 REVOKE ALL ON SCHEMA public FROM regress_evaluate_owner;
-REVOKE ALL ON DATABASE regression FROM regress_evaluate_owner;
 REVOKE ALL ON FUNCTION recsys.create_source FROM regress_evaluate_owner;
 DROP ROLE regress_evaluate_owner, regress_evaluate_other;
