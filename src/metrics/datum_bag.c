@@ -214,7 +214,7 @@ bag_add_array(DatumBag *bag, ArrayType *array)
 
 /*
  * Datums travel as they are in memory (datumSerialize), so this is for processes
- * of one server.
+ * of one server.  A message has at most 1 GB: some 50 million numbers.
  */
 void
 bag_write(const DatumBag *bag, StringInfo to)
