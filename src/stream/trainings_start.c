@@ -403,8 +403,11 @@ training_under_way(Oid dboid, int32 model_id)
 	TrainingShared *last;
 	bool		result;
 
-	LWLockAcquire(trainings_control->lock, LW_SHARED);
+	look_after_started();
+	LWLockAcquire(trainings_control->lock, LW_EXCLUSIVE);
 	last = newest_training(dboid, model_id);
+	if (last != NULL)
+		give_up_starting(last);
 	result = last != NULL && under_way(last);
 	LWLockRelease(trainings_control->lock);
 	return result;

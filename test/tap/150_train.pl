@@ -11,7 +11,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 
 my $node = PostgreSQL::Test::Cluster->new('main');
-$node->init;
+$node->init(allows_streaming => 'logical');
 $node->append_conf(
 	'postgresql.conf', q{
 shared_preload_libraries = 'recsys'
@@ -197,6 +197,15 @@ $node->safe_psql('postgres', q{SELECT recsys.drop_model('shop', 'large')});
 $node->safe_psql('postgres', q{ALTER SYSTEM RESET recsys.training_memory});
 $node->reload;
 wait_until(q{SELECT setting = '2097152' FROM pg_settings WHERE name = 'recsys.training_memory'}, 'enough memory');
+
+$node->backup('standby');
+my $standby = PostgreSQL::Test::Cluster->new('standby');
+$standby->init_from_backup($node, 'standby', has_streaming => 1);
+$standby->start;
+my (undef, undef, $refusal) = $standby->psql('postgres', q{SELECT recsys.train('shop', 'taste')});
+like($refusal, qr/cannot train model "taste" on a standby.*HINT:/s, 'a standby does not train');
+is($standby->safe_psql('postgres', 'SELECT count(*) FROM recsys.trainings'), 0, 'and has no trainings');
+$standby->stop;
 
 # ----------------------------------------------------------------- who ends it
 
