@@ -102,7 +102,7 @@ extern bool als_solve_rows(const AlsParams *params, const float *gram,
 /* Gram matrix (dim x dim, both triangles) of "chunk" of ALS_GRAM_CHUNKS parts of
  * n rows; the sum of the parts in order of their numbers is the whole, the
  * same whoever computes which part. */
-#define ALS_GRAM_CHUNKS 64
+#define ALS_GRAM_CHUNKS 16
 extern void als_gram_chunk(int dim, const float *rows, int32_t n, int chunk, float *gram);
 extern void als_gram_sum(int dim, const float *chunks, float *gram);
 
