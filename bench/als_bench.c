@@ -196,6 +196,7 @@ static Job *job;
 static void *
 get_shared(size_t bytes)
 {
+	/* cppcheck-suppress invalidFunctionArg; -1 is what portable programs pass */
 	void	   *block = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 
 	if (block == MAP_FAILED)
