@@ -255,6 +255,7 @@ main(int argc, char **argv)
 	int32_t    *items = malloc(sizeof(int32_t) * (size_t) k);
 	float	   *scores = malloc(sizeof(float) * (size_t) k);
 	SearchHit  *hits = malloc(sizeof(SearchHit) * (size_t) k);
+	/* cppcheck-suppress invalidFunctionArg */
 	void	   *block = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	void	   *work;
 	SearchMatrix *m;
@@ -262,7 +263,7 @@ main(int argc, char **argv)
 	double		start;
 
 	if (block == MAP_FAILED)
-		return 1;
+		exit(1);
 	m = search_init(block, n, dim, dim);
 	work = malloc(search_work_size(m, k));
 	for (int e = 0; e < DIRECTIONS * dim; e++)

@@ -225,6 +225,15 @@ my $repeatable = $node->safe_psql('postgres', q{
 		FROM shop.recommend(4, 50) r LEFT JOIN before b USING (item_id, score)});
 is($repeatable =~ s/^\s+//r, "50|50\nright\nright|t", 'a snapshot that lasts goes on with its version');
 
+# Cancelled at any step, whoever makes a segment leaves nothing half made.
+for my $ms (1 .. 9, 12, 15, 20)
+{
+	$node->psql('postgres', "UPDATE shop.taste_version SET trained_at = clock_timestamp();
+		SET statement_timeout = $ms; SELECT * FROM shop.recommend(5)");
+}
+agrees($node, 'makers of segments are cancelled');
+is(segments($node), 1, 'and the last one is complete');
+
 # ------------------------------------------------------------------- no room
 
 # Two calls in one session, and what they have to say.
@@ -268,6 +277,12 @@ SKIP:
 	$node->reload;
 }
 agrees($node, 'when there is room again, it is used');
+
+# All at once, with nothing there.
+$node->restart;
+$node->command_ok([ 'pgbench', '-n', '-c', 8, '-j', 2, '-t', 5, '-f', $agree, $node->connstr('postgres') ],
+	'the first calls all want the same segment');
+is(segments($node), 1, 'and get one');
 
 # ----------------------------------------------------------------------- standby
 

@@ -144,7 +144,8 @@ world_free(World *w)
 
 typedef struct Filter
 {
-	int			part;			/* of so many, one row is refused; or only one taken if < 0 */
+	int			part;			/* of so many, one row is refused ... */
+	bool		few;			/* ... or only one is taken */
 	int			asked;
 } Filter;
 
@@ -153,7 +154,7 @@ passes(const Filter *f, int32_t row)
 {
 	int			hash = (int) ((uint32_t) row * UINT32_C(2654435761) >> 16);
 
-	return f->part >= 0 ? hash % f->part != 0 : hash % -f->part == 0;
+	return (hash % f->part == 0) == f->few;
 }
 
 static bool
@@ -201,7 +202,7 @@ brute_force(const World *w, const SearchQuery *q, const Filter *f, SearchHit *al
 static bool
 agrees(const World *w, SearchQuery q, const Filter *filter)
 {
-	Filter		f = filter ? *filter : (Filter) {0};
+	Filter		f = filter ? *filter : (Filter) {.part = 1};
 	SearchHit  *want = malloc(sizeof(SearchHit) * (size_t) (w->n + 1));
 	SearchHit  *have = malloc(sizeof(SearchHit) * (size_t) (w->n + 6));
 	void	   *work = malloc(search_work_size(w->m, q.k));
@@ -235,7 +236,7 @@ ask_all(const World *w, Random *r, Kind kind)
 		for (size_t x = 0; x < sizeof(ks) / sizeof(ks[0]); x++)
 		{
 			SearchQuery q = {.vector = query,.k = ks[x],.cosine = cosine};
-			Filter		f = {.part = x % 2 ? 3 : -7};
+			Filter		f = {.part = x % 2 ? 3 : 7,.few = x % 2 == 0};
 
 			make_vector(r, (random_below(r, 3) == 0 ? RANDOM : kind), w->dim, w->directions, query);
 			if (random_below(r, 20) == 0)
