@@ -170,6 +170,7 @@ state_write(Stream *s)
 	values[COL_RESYNCS] = Int32GetDatum(s->resyncs_seen);
 	values[COL_ATTACHED] = oid_array(s->attached);
 	values[COL_ATTACHED_LSNS] = int8_array(s->attached);
+	s->stored_lsn = s->applied_lsn;
 	t = table_open_state(s->source->nspid, "state", "state_pkey", RowExclusiveLock);
 	table_put(t, 1, values, NULL);
 	table_close_state(t, RowExclusiveLock);
@@ -225,7 +226,7 @@ state_read(Stream *s)
 		s->unmatched = DatumGetInt64(values[COL_UNMATCHED]);
 		if (ours)
 		{
-			s->flushed_lsn = DatumGetLSN(values[COL_APPLIED_LSN]);
+			s->flushed_lsn = s->stored_lsn = DatumGetLSN(values[COL_APPLIED_LSN]);
 			s->resyncs_seen = DatumGetInt32(values[COL_RESYNCS]);
 			read_attached(s, values[COL_ATTACHED], values[COL_ATTACHED_LSNS]);
 			old = MemoryContextSwitchTo(s->context);

@@ -146,7 +146,7 @@ models_build(Stream *s)
 {
 	ListCell   *lc;
 
-	s->host.change_lsn = s->applied_lsn;
+	s->host.change_lsn = s->stored_lsn;
 	foreach(lc, s->models)
 	{
 		RunningModel *running = lfirst(lc);

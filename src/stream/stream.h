@@ -84,6 +84,8 @@ typedef struct Stream
 	XidSet	   *applied;
 	XLogRecPtr	applied_lsn;	/* everything up to here is in memory */
 	XLogRecPtr	flushed_lsn;	/* and up to here in the tables */
+	XLogRecPtr	stored_lsn;		/* the position in the state row, which is not
+								 * moved for WAL that has nothing of ours */
 	int64		events;			/* applied, ever */
 	int64		rejected;
 	int64		unmatched;
