@@ -189,3 +189,5 @@ SELECT * FROM alsrate.recommend(101, 3, exclude_seen => false);
 SELECT alsrate.user_factors(101);
 SELECT sum(contribution)::numeric(6,4) AS parts, (alsrate.predict(101, 30) - 3 - 0.25)::numeric(6,4) AS score_less_baselines
 	FROM alsrate.explain(101, 30);
+SELECT recsys.drop_source('alsserve');
+SELECT recsys.drop_source('alsrate');
