@@ -136,8 +136,8 @@ als_job_create(void *block, const AlsParams *params, int iterations, uint64 seed
 	memset(job, 0, offsetof(AlsJob, next));
 	fill_in(job, params, iterations, matrix->nusers, matrix->nitems, matrix->n);
 	job->seed = seed;
-	BarrierInit(&job->barrier, 0);
-	pg_atomic_init_u32(&job->failed, 0);
+	SpinLockInit(&job->meeting.mutex);
+	ConditionVariableInit(&job->meeting.changed);
 	for (int step = 0; step < als_step_count(iterations); step++)
 		pg_atomic_init_u32(&job->next[step], 0);
 	fill_matrices(job, matrix);
@@ -187,23 +187,72 @@ static void
 leave(dsm_segment *segment, Datum arg)
 {
 	AlsWorker  *w = (AlsWorker *) DatumGetPointer(arg);
+	AlsMeeting *m = &w->job->meeting;
 
 	(void) segment;
-	/* an error may have come at the barrier, whose memory goes now */
+	/* an error may have come while we waited in the memory that goes now */
 	ConditionVariableCancelSleep();
+	SpinLockAcquire(&m->mutex);
+	m->members--;
 	if (!w->done)
-		pg_atomic_write_u32(&w->job->failed, 1);
-	BarrierDetach(&w->job->barrier);
+		m->failed = true;
+	SpinLockRelease(&m->mutex);
+	ConditionVariableBroadcast(&m->changed);
 }
 
+/* Whoever waits at the end of the current step waits for the new one as well. */
 int
 als_worker_join(AlsWorker *w, dsm_segment *segment)
 {
-	int			step = BarrierAttach(&w->job->barrier);
+	AlsMeeting *m = &w->job->meeting;
+	int			step;
 
+	SpinLockAcquire(&m->mutex);
+	m->members++;
+	step = m->step;
+	SpinLockRelease(&m->mutex);
 	if (segment != NULL)
 		on_dsm_detach(segment, leave, PointerGetDatum(w));
 	return step;
+}
+
+void
+als_worker_meet(AlsWorker *w, int step)
+{
+	AlsMeeting *m = &w->job->meeting;
+	bool		over;
+
+	SpinLockAcquire(&m->mutex);
+	if (++m->arrived == m->members)
+	{
+		m->arrived = 0;
+		m->step++;
+	}
+	over = m->failed || m->step > step;
+	SpinLockRelease(&m->mutex);
+	if (over)
+	{
+		ConditionVariableBroadcast(&m->changed);
+		return;
+	}
+	ConditionVariablePrepareToSleep(&m->changed);
+	for (;;)
+	{
+		SpinLockAcquire(&m->mutex);
+		over = m->failed || m->step > step;
+		SpinLockRelease(&m->mutex);
+		if (over)
+			break;
+		ConditionVariableSleep(&m->changed, PG_WAIT_EXTENSION);
+	}
+	ConditionVariableCancelSleep();
+}
+
+/* Read without the lock, often: soon is enough. */
+bool
+als_job_failed(const AlsJob *job)
+{
+	return *(const volatile bool *) &job->meeting.failed;
 }
 
 /* Where no background worker is free, fewer do the work. */

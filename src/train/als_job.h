@@ -5,20 +5,21 @@
  *
  * The work is a fixed series of steps (als_steps.c).  A step is divided into
  * units, which the processes take one by one from a counter; at its end all meet
- * at the barrier.  A unit's result depends on nothing but the step and its number,
+ * again (AlsMeeting).  A unit's result depends on nothing but the step and its number,
  * and nothing is added up in the order of arrival, so the result of the training is
  * the same for any number of processes.  A process may join at any step.
  *
  * One that leaves before the end, whatever the reason, says so (failed), and
- * all others end at their next unit, batch or barrier.
+ * all others end at their next unit, batch or meeting.
  */
 #ifndef RECSYS_ALS_JOB_H
 #define RECSYS_ALS_JOB_H
 
 #include "postgres.h"
 #include "port/atomics.h"
-#include "storage/barrier.h"
+#include "storage/condition_variable.h"
 #include "storage/dsm.h"
+#include "storage/spin.h"
 
 #include "numeric/als.h"
 #include "train/matrix.h"
@@ -26,6 +27,20 @@
 
 /* Rows of a unit: a multiple of ALS_BATCH. */
 #define ALS_UNIT (2 * ALS_BATCH)
+
+/*
+ * Where the processes meet after each step.  Unlike the server's Barrier it bears
+ * that somebody who waits there gives up.
+ */
+typedef struct AlsMeeting
+{
+	slock_t		mutex;
+	int			step;			/* that is being done */
+	int			members;
+	int			arrived;		/* of these, at its end */
+	bool		failed;			/* somebody has left before the end */
+	ConditionVariable changed;
+} AlsMeeting;
 
 typedef struct AlsJob
 {
@@ -48,8 +63,7 @@ typedef struct AlsJob
 	Size		chunks;			/* Gram matrices: ALS_GRAM_CHUNKS x dim x dim */
 	Size		losses;			/* AlsLoss of each unit of users, then of items */
 
-	Barrier		barrier;
-	pg_atomic_uint32 failed;
+	AlsMeeting	meeting;
 	pg_atomic_uint32 next[FLEXIBLE_ARRAY_MEMBER];	/* unit, by step */
 } AlsJob;
 
@@ -82,6 +96,9 @@ extern Size als_worker_size(const AlsParams *params);	/* memory of one process *
 extern void als_worker_init(AlsWorker *w, AlsJob *job, Trainer *trainer, bool leader);
 /* The process counts as one that takes part until it has done so to the end. */
 extern int	als_worker_join(AlsWorker *w, dsm_segment *segment);
+/* Until all have done the step, or somebody has failed. */
+extern void als_worker_meet(AlsWorker *w, int step);
+extern bool als_job_failed(const AlsJob *job);
 extern void als_start_helpers(Trainer *t, AlsJob *job, dsm_segment *segment);
 
 /* als_steps.c */

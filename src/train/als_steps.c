@@ -19,7 +19,6 @@
 #include <math.h>
 
 #include "miscadmin.h"
-#include "pgstat.h"
 
 #include "train/als_job.h"
 
@@ -115,7 +114,7 @@ static void
 check(AlsWorker *w)
 {
 	training_check(w->trainer->training);
-	if (unlikely(pg_atomic_read_u32(&w->job->failed) != 0))
+	if (unlikely(als_job_failed(w->job)))
 		ereport(ERROR,
 				(errcode(ERRCODE_OPERATOR_INTERVENTION),
 				 errmsg("another process of the training of model \"%s\" has ended early",
@@ -320,7 +319,7 @@ als_run_steps(AlsWorker *w, int first)
 	for (int number = first; number < n; number++)
 	{
 		run_step(w, number);
-		(void) BarrierArriveAndWait(&job->barrier, PG_WAIT_EXTENSION);
+		als_worker_meet(w, number);
 		check(w);
 		if (!w->leader)
 			continue;
