@@ -19,6 +19,7 @@
 #include <math.h>
 
 #include "miscadmin.h"
+#include "storage/ipc.h"
 
 #include "train/als_job.h"
 
@@ -109,17 +110,26 @@ unit_count(const AlsJob *job, Step step)
 
 /* ---------------------------------------------------------------------- units */
 
-/* Does not come back where the training is to end. */
+/*
+ * Does not come back where the training is to end.  A helper goes without a word:
+ * whoever has failed has said why.
+ */
 static void
 check(AlsWorker *w)
 {
-	training_check(w->trainer->training);
-	if (unlikely(als_job_failed(w->job)))
-		ereport(ERROR,
-				(errcode(ERRCODE_OPERATOR_INTERVENTION),
-				 errmsg("another process of the training of model \"%s\" has ended early",
-						NameStr(w->trainer->training->model)),
-				 errhint("The server log has the reason.")));
+	if (w->leader)
+		training_check(w->trainer->training);
+	else
+		CHECK_FOR_INTERRUPTS();
+	if (likely(!als_job_failed(w->job)))
+		return;
+	if (!w->leader)
+		proc_exit(0);
+	ereport(ERROR,
+			(errcode(ERRCODE_OPERATOR_INTERVENTION),
+			 errmsg("another process of the training of model \"%s\" has ended early",
+					NameStr(w->trainer->training->model)),
+			 errhint("The server log has the reason.")));
 }
 
 static bool

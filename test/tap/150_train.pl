@@ -67,6 +67,8 @@ sub factors
 		FROM shop.taste_factors JOIN shop.taste_version USING (version)});
 }
 
+sub factors_of { return ask("SELECT count(*) FROM shop.taste_factors WHERE version = $_[0]") }
+
 sub waits
 {
 	my ($step, $waits) = @_;
@@ -239,6 +241,17 @@ like(finish($s), qr/another process of the training of model "taste" has ended e
 	'a training does not go on without its helpers');
 no_process_left();
 is(version(), $version, 'nothing of all that has changed the version');
+
+# at any moment
+for my $try (1 .. 40)
+{
+	ask('SET statement_timeout = ' . (20 + 5 * ($try % 20)) . q{; SELECT recsys.train('shop', 'taste')});
+}
+no_process_left();
+is(ask(q{SELECT count(*) FROM shop.taste_version}), 1, 'there is one version');
+is(ask(q{SELECT recsys.train('shop', 'taste')}), '', 'and training goes on');
+is(factors_of(ask(q{SELECT version FROM shop.taste_version})), 401, 'with a vector for each item');
+$version = version();
 
 # two who want it: one training does for both
 $s = held_training();
