@@ -260,7 +260,8 @@ main(int argc, char **argv)
 	void	   *work;
 	SearchMatrix *m;
 	int			different = 0;
-	double		start;
+	double		start,
+				medians[2];
 
 	if (block == MAP_FAILED)
 		exit(1);
@@ -292,9 +293,10 @@ main(int argc, char **argv)
 		times[0][x] = between - before;
 		different += differences(hits, items, k < n ? k : n);
 	}
-	start = median(times[0], rounds);
+	for (int x = 0; x < 2; x++)
+		medians[x] = median(times[x], rounds);
 	printf("%d items, %d dimensions, k %d, %s: int8 and exact %.1f us, float32 %.1f us, ratio %.3f, %d rows of %d differ\n",
-		   n, dim, k, kind ? "trained-like" : "independent", start, median(times[1], rounds),
-		   start / times[1][rounds / 2], different, rounds * k);
+		   n, dim, k, kind ? "trained-like" : "independent", medians[0], medians[1],
+		   medians[0] / medians[1], different, rounds * k);
 	return 0;
 }

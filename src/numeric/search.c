@@ -295,16 +295,13 @@ search_set(SearchMatrix *m, int32_t row, const float *vector)
 /* ------------------------------------------------------------------- sieve */
 
 /*
- * The k best of a stream of keys: k are kept and as many collected, then
- * the best of both are chosen.  Cheaper than a heap where many enter.
+ * The k best of a stream of keys.  A heap if they are few.  Else k are kept and as
+ * many collected, then the best of both are chosen, which is cheaper where
+ * many enter, though the bar lags.
  */
-typedef struct Sieve
-{
-	RankKey    *keys;			/* room for twice k */
-	size_t		k,
-				n;
-	RankKey		bar;			/* what is not above it is none of the k best */
-} Sieve;
+typedef TopK Sieve;				/* whose heap has room for twice k */
+
+#define HEAP_MAX	48			/* k */
 
 static void
 sieve_choose(Sieve *s)
@@ -313,10 +310,10 @@ sieve_choose(Sieve *s)
 
 	if (s->n <= s->k)
 		return;
-	rank_select(s->keys, s->n, s->k);
+	rank_select(s->heap, s->n, s->k);
 	s->n = s->k;
 	for (size_t x = 0; x < s->k; x++)
-		least = s->keys[x] < least ? s->keys[x] : least;
+		least = s->heap[x] < least ? s->heap[x] : least;
 	s->bar = least;
 }
 
@@ -325,9 +322,14 @@ sieve_push(Sieve *s, RankKey key)
 {
 	if (key <= s->bar)
 		return;
-	s->keys[s->n++] = key;
-	if (s->n == 2 * s->k)
-		sieve_choose(s);
+	if (s->k <= HEAP_MAX)
+		topk_insert(s, key);
+	else
+	{
+		s->heap[s->n++] = key;
+		if (s->n == 2 * s->k)
+			sieve_choose(s);
+	}
 }
 
 /* ------------------------------------------------------------------ search */
@@ -386,9 +388,9 @@ take_memory(Search *s, char *work, int k)
 	work = (char *) aligned((size_t) (uintptr_t) work);
 	s->codes = (int8_t *) work;
 	work += aligned(SEARCH_GROUP * (size_t) s->m->groups);
-	s->bounds = (Sieve) {.keys = (RankKey *) (void *) work,.k = (size_t) k};
+	topk_init(&s->bounds, (RankKey *) (void *) work, (size_t) k);
 	work += aligned(2 * sizeof(RankKey) * (size_t) k);
-	s->exact = (Sieve) {.keys = (RankKey *) (void *) work,.k = (size_t) k};
+	topk_init(&s->exact, (RankKey *) (void *) work, (size_t) k);
 	work += aligned(2 * sizeof(RankKey) * (size_t) k);
 	s->list = (Candidate *) (void *) work;
 	s->n = 0;
@@ -437,8 +439,13 @@ fetch(const void *memory, size_t bytes)
 static inline void
 raise_bar(Search *s)
 {
-	if (s->bounds.bar != 0)
-		s->bar = fmaxf(s->bar, rank_score(s->bounds.bar));
+	float		bound;
+
+	if (s->bounds.bar == 0)
+		return;
+	bound = rank_score(s->bounds.bar);
+	if (bound > s->bar)
+		s->bar = bound;
 }
 
 /*
@@ -502,11 +509,10 @@ make_room(Search *s)
 	sieve_choose(&s->exact);
 	if (s->exact.bar == 0)
 		return;
-	s->bounds.bar = 0;
-	s->bounds.n = 0;
+	topk_init(&s->bounds, s->bounds.heap, s->bounds.k);
 	for (size_t x = 0; x < s->exact.n; x++)
-		sieve_push(&s->bounds, rank_key(rank_item(s->exact.keys[x]),
-										as_bound(s, rank_score(s->exact.keys[x]))));
+		sieve_push(&s->bounds, rank_key(rank_item(s->exact.heap[x]),
+										as_bound(s, rank_score(s->exact.heap[x]))));
 	s->bar = as_bound(s, rank_score(s->exact.bar));
 }
 
@@ -638,8 +644,8 @@ search_top(const SearchMatrix *m, const SearchQuery *query, SearchHit *hits, voi
 	else
 		search_all(&s);
 	sieve_choose(&s.exact);
-	rank_sort(s.exact.keys, s.exact.n);
+	rank_sort(s.exact.heap, s.exact.n);
 	for (size_t x = 0; x < s.exact.n; x++)
-		hits[x] = (SearchHit) {rank_item(s.exact.keys[x]), rank_score(s.exact.keys[x])};
+		hits[x] = (SearchHit) {rank_item(s.exact.heap[x]), rank_score(s.exact.heap[x])};
 	return (int) s.exact.n;
 }

@@ -14,7 +14,7 @@
 #endif
 
 /* The processor looks ahead by itself, but not across the end of a page. */
-#define AHEAD	4096
+#define AHEAD	8192
 
 /* Bytes of a block of codes. */
 static inline size_t
