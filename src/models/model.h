@@ -77,6 +77,10 @@ typedef struct ServeContext
 	Snapshot	snapshot;		/* the caller's */
 	int			wanted;			/* rows; recommend() need not score more of
 								 * those that are admitted */
+	int32		user;			/* whose history it is; 0: nobody that the
+								 * stored state knows */
+	/* factor that decays a weight stored with this landmark to now */
+	double		(*decay) (struct ServeContext *cx, int32 landmark);
 } ServeContext;
 
 typedef struct ScoredItem
@@ -101,6 +105,8 @@ typedef struct ModelHost
 	XLogRecPtr	change_lsn;		/* end of its transaction; before any: where the
 								 * state stands */
 	uint64		rescale_no;		/* of the newest rescale() */
+	XLogRecPtr	stored_lsn;		/* position in the state row: the tables hold
+								 * everything up to here */
 	bool		put_off;		/* set by publish(): small moves are left for
 								 * when no more changes come */
 	int			nitem_knn;		/* models that share "pairs" */
@@ -118,6 +124,7 @@ typedef struct ProfileChange
 	double		before;			/* 0 if the item was not in the history */
 	double		after;			/* 0 if it leaves it */
 	int			appears;		/* +1 enters the history, -1 leaves it, 0 stays */
+	int64		time;			/* TimestampTz, newest event of the item; unless it leaves */
 	/* the user's history without "item" */
 	int32		n;
 	const int32 *items;
@@ -163,7 +170,12 @@ typedef struct ModelAlgorithm
 	/* overwrite the derived rows that moved by more than the tolerance; in a
 	 * transaction of the worker's.  False: more is left to do soon. */
 	bool		(*publish) (void *state, bool all);
-	/* after a flush wrote the items: inside the flush's transaction */
+	/* state of its own, beside the histories: dirty rows -> tables, in a
+	 * transaction that will store the position, too */
+	void		(*write) (void *state);
+	/* right after that: drop what can be read again, down to so many bytes */
+	void		(*evict) (void *state, Size target);
+	/* after a flush wrote the items and the position: inside its transaction */
 	void		(*flush) (void *state);
 	void		(*forget_item) (void *state, int32 item);
 	void		(*reset) (void *state);			/* TRUNCATE */
@@ -196,6 +208,10 @@ typedef struct ModelAlgorithm
 	void	   *(*compare_begin) (ServeContext *cx, const History *history);
 	double		(*compare) (void *comparison, const History *other);
 	void		(*compare_end) (void *comparison);
+	/* or, without looking at all of them: up to k users most like cx->user, who
+	 * is not among them, best first; returns how many */
+	int			(*similar_users) (ServeContext *cx, const History *history, int k,
+								  ScoredItem *out);
 } ModelAlgorithm;
 
 /* Error with the list of algorithms if unknown. */

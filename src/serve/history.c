@@ -232,6 +232,7 @@ history_load(ServeCall *call, int argno, History *history)
 						   call->fcinfo->args[argno].value, &key))
 		return;
 	user = serve_user_number(call, key);
+	call->cx.user = user;
 	if (user != 0)
 		load_profile(call, user, history);
 	n = tail_scan(call, key, &events);

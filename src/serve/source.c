@@ -239,6 +239,14 @@ lookup_served(Oid nspid, Snapshot snapshot)
 
 /* ----------------------------------------------------------------- calls */
 
+static double
+decay_to_now(ServeContext *cx, int32 landmark)
+{
+	ServeCall  *call = (ServeCall *) ((char *) cx - offsetof(ServeCall, cx));
+
+	return decay_factor(call, landmark, call->now);
+}
+
 void
 serve_begin(ServeCall *call, FunctionCallInfo fcinfo)
 {
@@ -263,6 +271,7 @@ serve_begin(ServeCall *call, FunctionCallInfo fcinfo)
 	call->source = call->served->source;
 	call->cx.source = call->source;
 	call->cx.snapshot = call->snapshot;
+	call->cx.decay = decay_to_now;
 }
 
 void

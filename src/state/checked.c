@@ -9,17 +9,20 @@
 #include "catalog/pg_class_d.h"
 #include "catalog/pg_index.h"
 #include "utils/array.h"
+#include "utils/lsyscache.h"
 #include "utils/rel.h"
 
 #include "state/checked.h"
 
 static void
-table_damaged(const RecsysSource *source, const char *relname)
+table_damaged(StateTable *t)
 {
+	char	   *source = get_namespace_name(RelationGetNamespace(t->rel));
+
 	ereport(ERROR,
 			errcode(ERRCODE_DATA_CORRUPTED),
 			errmsg("table \"%s\" of source \"%s\" is not as it was created",
-				   relname, NameStr(source->name)),
+				   RelationGetRelationName(t->rel), source ? source : "?"),
 			errhint("Undo the change, or drop the source with recsys.drop_source() and create it again."));
 }
 
@@ -35,23 +38,31 @@ index_fits(StateTable *t, int indexed)
 		heap_attisnull(t->index->rd_indextuple, Anum_pg_index_indpred, NULL);
 }
 
-StateTable *
-checked_open(const RecsysSource *source, const char *relname,
-				 const char *indexname, int indexed, int ntypes, const Oid *types)
+void
+checked_types(StateTable *t, int ntypes, const Oid *types)
 {
-	StateTable *t = table_open_state(source->nspid, relname, indexname, AccessShareLock);
 	TupleDesc	desc = RelationGetDescr(t->rel);
 
-	if (desc->natts < ntypes || t->rel->rd_rel->relkind != RELKIND_RELATION ||
-		(indexname && !index_fits(t, indexed)))
-		table_damaged(source, relname);
+	if (desc->natts < ntypes)
+		table_damaged(t);
 	for (int i = 0; i < ntypes; i++)
 	{
 		Form_pg_attribute att = TupleDescAttr(desc, i);
 
 		if (att->attisdropped || !OidIsValid(types[i]) || att->atttypid != types[i])
-			table_damaged(source, relname);
+			table_damaged(t);
 	}
+}
+
+StateTable *
+checked_open(const RecsysSource *source, const char *relname,
+				 const char *indexname, int indexed, int ntypes, const Oid *types)
+{
+	StateTable *t = table_open_state(source->nspid, relname, indexname, AccessShareLock);
+
+	if (t->rel->rd_rel->relkind != RELKIND_RELATION || (indexname && !index_fits(t, indexed)))
+		table_damaged(t);
+	checked_types(t, ntypes, types);
 	return t;
 }
 

@@ -23,6 +23,9 @@ extern StateTable *checked_open(const RecsysSource *source, const char *relname,
 								const char *indexname, int indexed,
 								int ntypes, const Oid *types);
 
+/* Error unless the first ntypes columns have these types. */
+extern void checked_types(StateTable *t, int ntypes, const Oid *types);
+
 /* The lock stays until the end of the transaction, as after a query. */
 extern void checked_close(StateTable *t);
 

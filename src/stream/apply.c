@@ -59,6 +59,7 @@ apply_change(Stream *s, Profile *p, int32 item, double after, int32 count,
 	change.before = before;
 	change.after = after;
 	change.appears = (count > 0) - (at >= 0);
+	change.time = time;
 	change.n = p->n;
 	change.items = p->items;
 	change.weights = p->weights;
@@ -343,7 +344,7 @@ relieve(Stream *s)
 	Size		limit = (Size) recsys_memory_kb * 1024;
 
 	if (stream_memory(s) <= limit ||
-		s->profiles->bytes + s->users->keys->bytes <= limit / 8)
+		s->profiles->bytes + s->users->keys->bytes + stream_models_cached(s) <= limit / 8)
 		return;
 	flush_dirty(s);
 	stream_evict(s, limit);

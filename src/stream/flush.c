@@ -170,7 +170,7 @@ state_write(Stream *s)
 	values[COL_RESYNCS] = Int32GetDatum(s->resyncs_seen);
 	values[COL_ATTACHED] = oid_array(s->attached);
 	values[COL_ATTACHED_LSNS] = int8_array(s->attached);
-	s->stored_lsn = s->applied_lsn;
+	s->stored_lsn = s->host.stored_lsn = s->applied_lsn;
 	t = table_open_state(s->source->nspid, "state", "state_pkey", RowExclusiveLock);
 	table_put(t, 1, values, NULL);
 	table_close_state(t, RowExclusiveLock);
@@ -227,6 +227,7 @@ state_read(Stream *s)
 		if (ours)
 		{
 			s->flushed_lsn = s->stored_lsn = DatumGetLSN(values[COL_APPLIED_LSN]);
+			s->host.stored_lsn = s->stored_lsn;
 			s->resyncs_seen = DatumGetInt32(values[COL_RESYNCS]);
 			read_attached(s, values[COL_ATTACHED], values[COL_ATTACHED_LSNS]);
 			old = MemoryContextSwitchTo(s->context);
@@ -257,17 +258,62 @@ stream_memory(Stream *s)
 	return total;
 }
 
+/* Memory of models that can do with less. */
+Size
+stream_models_cached(Stream *s)
+{
+	Size		total = 0;
+	ListCell   *lc;
+
+	foreach(lc, s->models)
+	{
+		RunningModel *running = lfirst(lc);
+
+		if (running->built && running->algorithm->evict)
+			total += running->algorithm->memory(running->state);
+	}
+	return total;
+}
+
+/* All of them together are to have so many bytes. */
+static void
+evict_models(Stream *s, Size target)
+{
+	Size		total = stream_models_cached(s);
+	ListCell   *lc;
+
+	foreach(lc, s->models)
+	{
+		RunningModel *running = lfirst(lc);
+		Size		bytes;
+
+		if (!running->built || running->algorithm->evict == NULL)
+			continue;
+		bytes = running->algorithm->memory(running->state);
+		running->algorithm->evict(running->state,
+								  (Size) ((double) target * bytes / Max(total, 1)));
+	}
+}
+
 /* Bring clean state down so that the whole is below the limit with room. */
 void
 stream_evict(Stream *s, Size limit)
 {
-	Size		caches = s->profiles->bytes + s->users->keys->bytes;
+	Size		models = stream_models_cached(s);
+	Size		caches = s->profiles->bytes + s->users->keys->bytes + models;
 	Size		rest = stream_memory(s) - caches;
 	Size		target = limit / 5 * 4;
 
 	target = target > rest ? target - rest : 0;
 	/* never so small that every event is a miss */
 	target = Max(target, limit / 8);
+	if (models > 0)
+	{
+		/* an event touches one history and one row of such a model */
+		models = Min(models, target / 2);
+		evict_models(s, models);
+		target -= models;
+	}
 	profiles_evict(s->profiles, target / 4 * 3);
 	users_evict(s->users, target / 4);
 }
@@ -293,11 +339,20 @@ delete_obsolete(Stream *s)
 void
 flush_dirty(Stream *s)
 {
+	ListCell   *lc;
+
 	s->writing = true;
 	delete_obsolete(s);
 	users_write(s->users);
 	items_write(s->items);
 	profiles_write(s->profiles);
+	foreach(lc, s->models)
+	{
+		RunningModel *running = lfirst(lc);
+
+		if (running->built && running->algorithm->write)
+			running->algorithm->write(running->state);
+	}
 	stream_renew_snapshot(s);
 }
 

@@ -179,6 +179,7 @@ extern void stream_evict(Stream *s, Size limit);	/* right after flush_dirty() */
 extern void state_write(Stream *s);
 extern bool state_read(Stream *s);		/* false: no state row yet */
 extern Size stream_memory(Stream *s);
+extern Size stream_models_cached(Stream *s);
 
 /* ---- rejects.c: rejected events ------------------------------------------ */
 extern void reject_keep(Stream *s, RejectReason reason, char **texts);

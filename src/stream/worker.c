@@ -414,6 +414,9 @@ choose_pace(Stream *s)
 		models_suspend(s);
 	else if (s->suspended && lag < BATCH_LAG / 8)
 	{
+		/* a model may keep what it finds to be as old as the tables */
+		if (s->dirty)
+			flush(s);
 		build_models(s);
 		publish(s, true);
 		shared_set_state(s->shared, SOURCE_STREAMING);
