@@ -41,7 +41,7 @@ static const FunctionSpec functions[] = {
 	{"similar_users",
 		"user_id $u, k int = 10, model name = NULL",
 		"TABLE (user_id $U, score real)", "COST 10000 ROWS 10",
-	"the k users most similar to one, by a model that compares users; reads every profile, as of the last flush, so its time grows with the number of users"},
+	"the k users most similar to one, by a model that compares users, as of the last flush; with als it reads every profile, so its time grows with the number of users"},
 	{"user_factors",
 		"user_id $u, model name = NULL",
 		"real[]", "COST 500",

@@ -2,8 +2,9 @@
  * users.c
  *	  Answers about users: similar_users() and user_factors().
  *
- * A model that compares users is given every stored profile in turn, in order
- * of their primary key: all rows of a user come together.
+ * A model may know how to find users like one.  One that only compares is given
+ * every stored profile in turn, in order of their primary key: all rows of a
+ * user come together.
  */
 #include "postgres.h"
 
@@ -21,18 +22,8 @@ PG_FUNCTION_INFO_V1(recsys_user_factors);
 /* No answer has more rows. */
 #define MOST_USERS 100000
 
-/* The argument's number; 0 if the state does not know the user yet. */
-static int32
-user_argument(ServeCall *call, int argno)
-{
-	Datum		key;
-
-	if (call->fcinfo->args[argno].isnull ||
-		!key_from_argument(&call->source->user, call->argtypes->values[argno],
-						   call->fcinfo->args[argno].value, &key))
-		return 0;
-	return serve_user_number(call, key);
-}
+/* Users beyond those wanted that are searched for, in case some are forgotten. */
+#define SPARE_USERS 16
 
 static void
 no_such_answer(ServeCall *call, const char *what, const char *hint)
@@ -63,7 +54,6 @@ typedef struct UserScan
 {
 	ServeCall  *call;
 	void	   *comparison;
-	int32		asked;			/* for users like this one */
 	int32		user;			/* whose history is being collected */
 	History		history;
 	MemoryContext context;		/* of that history */
@@ -75,7 +65,7 @@ compare_user(UserScan *s)
 {
 	double		score;
 
-	if (s->history.n > 0 && s->user != s->asked)
+	if (s->history.n > 0 && s->user != s->call->cx.user)
 	{
 		score = s->call->algorithm->compare(s->comparison, &s->history);
 		if (!isnan(score))
@@ -123,12 +113,42 @@ list_users(ServeCall *call, RankKey *ranked, int n, int rows)
 	}
 }
 
+/* By comparing with everybody. */
+static void
+list_compared(ServeCall *call, const History *history, int rows)
+{
+	UserScan	scan = {.call = call};
+
+	scan.comparison = call->algorithm->compare_begin(&call->cx, history);
+	if (scan.comparison == NULL)
+		return;
+	scan.context = AllocSetContextCreate(call->context, "recsys profile",
+										 ALLOCSET_DEFAULT_SIZES);
+	topk_init(&scan.top, palloc(sizeof(RankKey) * rows), rows);
+	compare_all(&scan);
+	call->algorithm->compare_end(scan.comparison);
+	list_users(call, scan.top.heap, scan.top.n, rows);
+}
+
+/* By the model's own search. */
+static void
+list_searched(ServeCall *call, const History *history, int rows)
+{
+	int			wanted = rows + SPARE_USERS;
+	ScoredItem *similar = palloc(sizeof(ScoredItem) * wanted);
+	RankKey    *ranked = palloc(sizeof(RankKey) * wanted);
+	int			n = call->algorithm->similar_users(&call->cx, history, wanted, similar);
+
+	for (int i = 0; i < n; i++)
+		ranked[i] = rank_of(similar[i].item, similar[i].score);
+	list_users(call, ranked, n, rows);
+}
+
 /* similar_users(user_id, k, model) */
 Datum
 recsys_similar_users(PG_FUNCTION_ARGS)
 {
 	ServeCall	call;
-	UserScan	scan = {.call = &call};
 	History		history;
 	int			rows;
 	const ModelAlgorithm *algorithm;
@@ -137,23 +157,17 @@ recsys_similar_users(PG_FUNCTION_ARGS)
 	rows = serve_rows_wanted(&call, 1, "k", 10);
 	serve_use_model(&call, 2);
 	algorithm = declared_algorithm(&call);
-	if (algorithm == NULL || algorithm->compare == NULL)
-		no_such_answer(&call, "compare users", "Name a model whose algorithm is als.");
+	if (algorithm == NULL || (algorithm->compare == NULL && algorithm->similar_users == NULL))
+		no_such_answer(&call, "compare users", "Name a model whose algorithm is user_knn or als.");
 	result_begin_users(&call);
 	history_load(&call, 0, &history);
-	if (call.algorithm && history.n > 0)
-		scan.comparison = algorithm->compare_begin(&call.cx, &history);
-	if (scan.comparison)
-	{
-		scan.asked = user_argument(&call, 0);
-		scan.context = AllocSetContextCreate(call.context, "recsys profile",
-											 ALLOCSET_DEFAULT_SIZES);
-		rows = Min(rows, MOST_USERS);
-		topk_init(&scan.top, palloc(sizeof(RankKey) * rows), rows);
-		compare_all(&scan);
-		algorithm->compare_end(scan.comparison);
-		list_users(&call, scan.top.heap, scan.top.n, rows);
-	}
+	rows = Min(rows, MOST_USERS);
+	if (call.algorithm == NULL || history.n == 0)
+		;						/* no rows */
+	else if (algorithm->similar_users)
+		list_searched(&call, &history, rows);
+	else
+		list_compared(&call, &history, rows);
 	serve_end(&call);
 	return (Datum) 0;
 }

@@ -8,6 +8,7 @@
 
 extern const FitAlgorithm fit_als;
 extern const FitAlgorithm fit_item_knn;
+extern const FitAlgorithm fit_user_knn;
 
 /* Answers come from popular alone, as in serving. */
 static const FitAlgorithm fit_popular = {.name = "popular"};
@@ -16,6 +17,7 @@ static const FitAlgorithm *const algorithms[] = {
 	&fit_als,
 	&fit_item_knn,
 	&fit_popular,
+	&fit_user_knn,
 };
 
 const FitAlgorithm *
