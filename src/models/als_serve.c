@@ -27,6 +27,7 @@ typedef struct Folded
 {
 	Vectors    *vectors;
 	AlsParams	params;
+	const float *gram;			/* of all items; NULL: explicit, or not needed so far */
 	int			n;				/* items of the history with a vector */
 	int		   *found;			/* their places in the history */
 	int32	   *rows;			/* 0 .. n - 1: their vectors in base */
@@ -78,12 +79,27 @@ static bool
 open_version(ServeContext *cx, Folded *f)
 {
 	f->vectors = vectors_open(cx);
+	f->gram = NULL;
 	if (f->vectors == NULL)
 		return false;
 	if (params_of_version(cx, f->vectors, &f->params))
 		return true;
 	vectors_close(f->vectors);
 	return false;
+}
+
+/* The row of the version is its owner's to change. */
+static void
+need_gram(Folded *f)
+{
+	if (f->params.explicit_feedback || f->gram != NULL)
+		return;
+	f->gram = vectors_gram(f->vectors);
+	if (f->gram == NULL)
+		ereport(ERROR,
+				errcode(ERRCODE_DATA_CORRUPTED),
+				errmsg("the version of an als model has vectors, but no Gram matrix"),
+				errhint("Train it again with recsys.train()."));
 }
 
 /* False: none of the items has a vector. */
@@ -93,8 +109,9 @@ solve_user(Folded *f, const History *history)
 	gather(f, history);
 	if (f->n == 0)
 		return false;
+	need_gram(f);
 	f->x = palloc(sizeof(float) * f->params.dim);
-	als_solve_row(&f->params, vectors_gram(f->vectors), f->base, f->n, f->rows,
+	als_solve_row(&f->params, f->gram, f->base, f->n, f->rows,
 				  f->weights, f->x, solver_memory(&f->params, f->n));
 	return true;
 }
@@ -209,7 +226,7 @@ als_explain(ServeContext *cx, const History *history, int32 item, double *contri
 	if (vectors_gather(f.vectors, 1, &item, vector, &found) == 1)
 	{
 		parts = palloc(sizeof(double) * f.n);
-		als_explain_row(&f.params, vectors_gram(f.vectors), f.base, f.n, f.rows, f.weights,
+		als_explain_row(&f.params, f.gram, f.base, f.n, f.rows, f.weights,
 						vector, parts, solver_memory(&f.params, f.n));
 		for (int i = 0; i < f.n; i++)
 			contributions[f.found[i]] = parts[i];
