@@ -313,8 +313,10 @@ als_online_begin(AlsOnline *o, const AlsParams *params, const float *trained_gra
 	o->loaded = true;
 	if (places > (int64_t) (cache / each))
 		places = (int64_t) (cache / each);
+	if (places < MIN_ITEMS)
+		places = MIN_ITEMS;
 	if (!get_matrices(o, trained_gram, users, written_gram) ||
-		!vector_cache_init(&o->cache, &o->allocator, params->dim, places < MIN_ITEMS ? MIN_ITEMS : places))
+		!vector_cache_init(&o->cache, &o->allocator, params->dim, places))
 		return false;
 	o->solution = online_get(o, sizeof(float), (size_t) params->dim);
 	o->work_block = online_get(o, 1, als_work_size(params, MOST) + 64);

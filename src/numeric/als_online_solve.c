@@ -56,38 +56,44 @@ pack_rows(const AlsOnline *o, int32_t item, int32_t end, int size, float *pack)
 	return n;
 }
 
+/* Adds those of items from .. end - 1; sum is scratch memory, size x size, and pack
+ * PACK x size. */
+static void
+add_gram(AlsOnline *o, int32_t from, int32_t end, int size, float *sum, float *pack)
+{
+	int			dim = o->params.dim;
+	double	   *row = o->item_sum;
+
+	memset(sum, 0, sizeof(float) * (size_t) size * (size_t) size);
+	for (int32_t item = from; item < end; item += PACK)
+	{
+		int			n = pack_rows(o, item, end, size, pack);
+
+		als_kernels()->update(sum, size, size, pack, pack, n, 1);
+	}
+	for (int a = 0; a < dim; a++, row += dim, sum += size)
+		for (int b = a; b < dim; b++)
+			row[b] += sum[b];
+}
+
 bool
 online_sum_gram(AlsOnline *o)
 {
-	int			dim = o->params.dim;
-	int			size = cholesky_size(dim);
+	size_t		dim = (size_t) o->params.dim;
+	int			size = cholesky_size(o->params.dim);
 	size_t		cells = (size_t) size * (size_t) size;
 	float	   *block = online_get(o, sizeof(float), cells + PACK * (size_t) size + CHOLESKY_ALIGN);
-	float	   *sum = (float *) (((uintptr_t) block + 63) / 64 * 64);
-	float	   *pack = sum + cells;
+	float	   *sum;
 
 	if (!block)
 		return false;
-	memset(o->item_sum, 0, sizeof(double) * (size_t) dim * (size_t) dim);
+	sum = (float *) (((uintptr_t) block + 63) / 64 * 64);
+	memset(o->item_sum, 0, sizeof(double) * dim * dim);
 	for (int32_t from = 0; from < o->nitems; from += BLOCK)
-	{
-		int32_t		end = o->nitems - from < BLOCK ? o->nitems : from + BLOCK;
-
-		memset(sum, 0, sizeof(float) * cells);
-		for (int32_t item = from; item < end; item += PACK)
-		{
-			int			n = pack_rows(o, item, end, size, pack);
-
-			als_kernels()->update(sum, size, size, pack, pack, n, 1);
-		}
-		for (int a = 0; a < dim; a++)
-			for (int b = a; b < dim; b++)
-				o->item_sum[(size_t) a * (size_t) dim + (size_t) b] += sum[(size_t) a * (size_t) size + (size_t) b];
-	}
-	for (int a = 0; a < dim; a++)
-		for (int b = 0; b < a; b++)
-			o->item_sum[(size_t) a * (size_t) dim + (size_t) b] =
-				o->item_sum[(size_t) b * (size_t) dim + (size_t) a];
+		add_gram(o, from, o->nitems - from < BLOCK ? o->nitems : from + BLOCK, size, sum, sum + cells);
+	for (size_t a = 0; a < dim; a++)
+		for (size_t b = 0; b < a; b++)
+			o->item_sum[a * dim + b] = o->item_sum[b * dim + a];
 	o->gram_stale = true;
 	online_put_back(o, &block);
 	return true;
