@@ -151,14 +151,31 @@ fill(Vectors *v, VectorSlot *slot, SegmentHeader *header)
 	MemoryContextDelete(scratch);
 }
 
+/* If there is no other way, at the cost of what the model has now. */
+static dsm_segment *
+allocate(VectorSlot *slot, Size size)
+{
+	dsm_segment *segment = NULL;
+
+	if (slot_make_room(slot, size))
+		segment = segment_create(size);
+	if (segment == NULL && slot_sacrifice(slot))
+	{
+		mappings_sweep();
+		if (slot_make_room(slot, size))
+			segment = segment_create(size);
+	}
+	return segment;
+}
+
 dsm_segment *
 segment_build(Vectors *v, VectorSlot *slot)
 {
 	Extent		e = extent_of(v);
+	dsm_segment *segment = allocate(slot, e.size);
 	SegmentHeader *header;
-	dsm_segment *segment;
 
-	if (!slot_make_room(slot, e.size) || (segment = segment_create(e.size)) == NULL)
+	if (segment == NULL)
 		return NULL;
 	dsm_unpin_mapping(segment);	/* until it is complete */
 	header = dsm_segment_address(segment);

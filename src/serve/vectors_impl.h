@@ -160,6 +160,9 @@ extern bool slot_wait(VectorSlot *slot, int32 model_id, const EmbeddingVersion *
 extern bool slot_is(const VectorSlot *slot, int32 model_id, const EmbeddingVersion *version);
 /* Room for a segment of that size under recsys.search_memory? */
 extern bool slot_make_room(VectorSlot *slot, Size bytes);
+/* Gives up what older versions of the model have, and what the slot itself has and
+ * is too small; false: there is nothing to give up. */
+extern bool slot_sacrifice(VectorSlot *slot);
 /* The slot, which the caller has claimed, gets this segment; older versions of
  * the model lose theirs.  False: it is not wanted any more. */
 extern bool slot_publish(VectorSlot *slot, dsm_segment *segment, int64 publish);
@@ -188,6 +191,8 @@ extern bool segment_freshen(Vectors *v, Mapping *mapping);
 /* Sets v->mapping to a segment that is up to date, waiting for it if need be. */
 extern MapResult vectors_map(Vectors *v, bool wait);
 extern void mapping_release(Mapping *mapping);
+/* Lets go of segments that are no slot's any more, and that no answer is read from. */
+extern void mappings_sweep(void);
 
 /* dsm_create() and dsm_attach() where a lack of memory gives NULL. */
 extern dsm_segment *segment_create(Size size);

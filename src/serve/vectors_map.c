@@ -106,8 +106,8 @@ unmap(Mapping *mapping)
 	pfree(mapping);
 }
 
-static void
-unmap_old(void)
+void
+mappings_sweep(void)
 {
 	for (int i = list_length(mappings) - 1; i >= 0; i--)
 	{
@@ -345,7 +345,7 @@ vectors_map(Vectors *v, bool wait)
 	if (no_room_model == v->cx->model->id && GetCurrentTimestamp() < no_room_until)
 		return MAP_NO_ROOM;
 
-	unmap_old();
+	mappings_sweep();
 	/* before a slot is claimed, so that their locks are held by then */
 	vectors_open_tables(v);
 	if (vectors_changed_by_us(v))

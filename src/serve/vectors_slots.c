@@ -292,6 +292,50 @@ slot_make_room(VectorSlot *slot, Size bytes)
 	return fits;
 }
 
+/* Neither the slot itself nor that of a newer version, but of its model. */
+static bool
+is_older(const VectorSlot *s, const VectorSlot *slot)
+{
+	return s != slot && of_model(s, slot->model_id) &&
+		(s->version < slot->version || s->trained_at < slot->trained_at);
+}
+
+/* Retires slots of older versions; returns how many. */
+static int
+retire_older(const VectorSlot *slot, dsm_handle *retired)
+{
+	int			n = 0;
+
+	for (int i = 0; i < VECTOR_SLOTS; i++)
+		if (is_older(&vector_control->slots[i], slot))
+			retired[n++] = retire(&vector_control->slots[i]);
+	return n;
+}
+
+bool
+slot_sacrifice(VectorSlot *slot)
+{
+	dsm_handle	retired[VECTOR_SLOTS];
+	int			nretired;
+
+	LWLockAcquire(vector_control->lock, LW_EXCLUSIVE);
+	slot->reserved = 0;
+	nretired = retire_older(slot, retired);
+	if (slot->state == SLOT_READY)
+	{
+		LWLockAcquire(slot->lock, LW_EXCLUSIVE);
+		retired[nretired++] = slot->handle;
+		slot->handle = DSM_HANDLE_INVALID;
+		slot->state = SLOT_BUILDING;
+		slot->bytes = 0;
+		pg_atomic_fetch_add_u64(&slot->generation, 1);
+		LWLockRelease(slot->lock);
+	}
+	LWLockRelease(vector_control->lock);
+	unpin(retired, nretired);
+	return nretired > 0;
+}
+
 bool
 slot_publish(VectorSlot *slot, dsm_segment *segment, int64 publish)
 {
@@ -314,14 +358,7 @@ slot_publish(VectorSlot *slot, dsm_segment *segment, int64 publish)
 		slot->reserved = 0;
 		pg_atomic_fetch_add_u64(&slot->generation, 1);
 		LWLockRelease(slot->lock);
-		for (int i = 0; i < VECTOR_SLOTS; i++)
-		{
-			VectorSlot *s = &vector_control->slots[i];
-
-			if (s != slot && of_model(s, slot->model_id) &&
-				(s->version < slot->version || s->trained_at < slot->trained_at))
-				retired[nretired++] = retire(s);
-		}
+		nretired += retire_older(slot, retired + nretired);
 	}
 	LWLockRelease(vector_control->lock);
 	unpin(retired, nretired);

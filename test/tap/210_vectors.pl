@@ -234,6 +234,20 @@ for my $ms (1 .. 9, 12, 15, 20)
 agrees($node, 'makers of segments are cancelled');
 is(segments($node), 1, 'and the last one is complete');
 
+# Room for one version and not for two.
+$node->safe_psql('postgres', q{
+	ALTER SYSTEM SET recsys.search_memory = '2MB';
+	CALL swap();
+	SELECT count(*) FROM shop.taste_factors});
+$node->reload;
+my ($ok, $shown, $complaint) = $node->psql('postgres', 'SELECT must_agree(1)');
+is($complaint, '', 'a new version takes the room of the old one');
+like($node->safe_psql('postgres', q{
+	SELECT count(*), sum(bytes) BETWEEN 1024 * 1024 AND 2 * 1024 * 1024, max(s.version) = max(v.version)
+	FROM recsys.search_segments() s, shop.taste_version v}), qr/^1\|t\|t$/, 'which is the one in memory now');
+$node->safe_psql('postgres', 'ALTER SYSTEM RESET recsys.search_memory');
+$node->reload;
+
 # ------------------------------------------------------------------- no room
 
 # Two calls in one session, and what they have to say.
