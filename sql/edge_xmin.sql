@@ -6,7 +6,7 @@ CREATE INDEX ON ex_events (u);
 ALTER TABLE ex_one REPLICA IDENTITY FULL;
 INSERT INTO ex_events SELECT g, g % 10, g % 7 FROM generate_series(0, 699) g;
 SELECT recsys.create_source('ex', 'ex_events', 'u', 'i');
-SELECT recsys.create_model('ex', 'knn', 'item_knn');
+SELECT recsys.create_model('ex', 'knn', 'item_knn', '{"normalize": false, "damping": 0}');
 SELECT recsys.wait_for('ex');
 CREATE VIEW ex_weight AS SELECT round(sum(contribution)::numeric, 3) FROM ex.explain(1, 3, 100);
 SELECT * FROM ex_weight;

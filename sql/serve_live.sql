@@ -25,8 +25,18 @@ CREATE VIEW sim AS SELECT a.what AS i, b.what AS j,
 	JOIN (SELECT what, sum(r * r) AS n FROM r GROUP BY what) nb ON nb.what = b.what
 	WHERE a.what <> b.what GROUP BY a.what, b.what;
 
+-- what a recommended item's score counts: users / (users + 5) over the length of its
+-- similarities, in steps of an eighth of an octave, and let be while it is off by one
+CREATE VIEW published_weight AS SELECT k.key AS j, min(get_byte(weights, x - 1)) AS step, max(get_byte(weights, x - 1)) AS upto
+	FROM live.knn_neighbors n, generate_subscripts(neighbors, 1) x, live.items k WHERE k.id = neighbors[x] GROUP BY k.key;
+CREATE TABLE weight AS SELECT * FROM published_weight;
+CREATE VIEW right_weight AS SELECT i AS j, log(2, u.n::numeric / (u.n + 5) / sqrt(sum(s * s))::numeric) AS octaves
+	FROM sim JOIN (SELECT what, count(*) AS n FROM r GROUP BY what) u ON u.what = sim.i GROUP BY i, u.n;
+
 -- differences beyond the tolerance of 1e-3 per similarity, in any function
 CREATE FUNCTION differences() RETURNS TABLE (test text, n bigint) LANGUAGE sql AS $$
+	DELETE FROM weight;
+	INSERT INTO weight SELECT * FROM published_weight;
 	SELECT 'interactions', count(*) FROM r FULL JOIN live.interactions i ON i.user_id = r.who AND i.item_id = r.what
 		WHERE i.weight IS DISTINCT FROM r.r
 	UNION ALL
@@ -40,11 +50,15 @@ CREATE FUNCTION differences() RETURNS TABLE (test text, n bigint) LANGUAGE sql A
 	UNION ALL
 	SELECT 'recommend', count(*) FROM (SELECT DISTINCT who FROM r) u, LATERAL
 		(SELECT count(*) FROM live.recommend(u.who, 1000) l
-			FULL JOIN (SELECT sim.j, sum(r.r * sim.s) AS score, sum(r.r) AS weight FROM r JOIN sim ON sim.i = r.what
+			FULL JOIN (SELECT sim.j, sum(r.r * sim.s * 2 ^ ((w.step - 128) / 8.0)) AS score, sum(r.r) * 2 ^ max((w.step - 128) / 8.0) AS weight
+				FROM r JOIN sim ON sim.i = r.what JOIN weight w USING (j)
 				WHERE r.who = u.who AND sim.j NOT IN (SELECT what FROM r x WHERE x.who = u.who) GROUP BY sim.j) e
 			ON e.j = l.item_id
 			WHERE l.score IS NULL OR (e.score IS NULL AND l.score <> 0) OR abs(l.score - e.score) > 1e-3 * e.weight) d (n)
 		WHERE d.n > 0
+	UNION ALL
+	SELECT 'weights', count(*) FROM weight FULL JOIN right_weight USING (j)
+		WHERE step IS DISTINCT FROM upto OR abs(step - 128 - 8 * octaves) <= 1.1 IS NOT TRUE
 	UNION ALL
 	SELECT 'predict', count(*) FROM (SELECT DISTINCT who FROM r) u, live.recommend(u.who, 3) l
 		WHERE l.score > 0 AND live.predict(u.who, l.item_id) IS DISTINCT FROM l.score
@@ -61,7 +75,7 @@ CREATE FUNCTION differences() RETURNS TABLE (test text, n bigint) LANGUAGE sql A
 		WHERE p.score IS DISTINCT FROM e.score
 $$;
 SELECT * FROM differences();
-SELECT model, algorithm, is_default, state FROM recsys.models ORDER BY 1;
+SELECT model, algorithm, is_default, state FROM recsys.models WHERE source = 'live' ORDER BY 1;
 SELECT p.item_id = t.item_id AS same FROM live.popular(1) p, live.recommend(NULL, 1, 'top') t;
 
 -- own events count before any worker has run: those views of the state that
@@ -101,5 +115,6 @@ SELECT count(*), count(DISTINCT item_id) FROM live.item_similarity WHERE model =
 SELECT recsys.drop_model('live', 'narrow');
 SELECT recsys.drop_source('live');
 DROP FUNCTION differences, history_differs;
-DROP VIEW sim, r;
+DROP TABLE weight;
+DROP VIEW right_weight, sim, r;
 DROP TABLE live_events;

@@ -21,18 +21,15 @@
 
 #include <math.h>
 
-#include "catalog/pg_type_d.h"
 #include "miscadmin.h"
-#include "utils/array.h"
 #include "utils/memutils.h"
-#include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
 #include "models/histories.h"
 #include "models/item_knn.h"
+#include "models/neighbor_table.h"
 #include "numeric/neighbors.h"
 #include "numeric/rowsum.h"
-#include "state/table.h"
 
 /* Work between two looks at interrupts, and time for one publication that
  * nobody waits for: the stream has its turn in between. */
@@ -63,17 +60,15 @@ typedef struct ItemKnn
 	const RecsysModel *model;
 	MemoryContext context;
 	Allocator	allocator;
-	char		table[NAMEDATALEN];
-	char		index[NAMEDATALEN];
 	int			k;
 	double		shrinkage;		/* as declared */
 	double		used_shrinkage; /* relative to the landmark */
 	int			min_support;
+	bool		normalize;
+	double		damping;
 	NeighborLists *lists;
 	uint64		published_change;	/* newest one at the last publication */
 	TimestampTz pause_until;	/* without stored pairs */
-	int32	   *items;			/* k each, of a row being written */
-	float	   *scores;
 } ItemKnn;
 
 static void
@@ -99,13 +94,11 @@ item_knn_open(ModelHost *host, const RecsysModel *model)
 	knn->model = model;
 	knn->context = context;
 	knn->allocator = histories_allocator(context);
-	snprintf(knn->table, NAMEDATALEN, "%s_neighbors", NameStr(model->name));
-	snprintf(knn->index, NAMEDATALEN, "%s_neighbors_pkey", NameStr(model->name));
 	knn->k = (int) params_get(model->params, "k");
 	knn->shrinkage = params_get(model->params, "shrinkage");
 	knn->min_support = (int) params_get(model->params, "min_support");
-	knn->items = MemoryContextAlloc(context, sizeof(int32) * knn->k);
-	knn->scores = MemoryContextAlloc(context, sizeof(float) * knn->k);
+	knn->normalize = params_get(model->params, "normalize") != 0;
+	knn->damping = params_get(model->params, "damping");
 	host->nitem_knn++;
 	return knn;
 }
@@ -202,33 +195,6 @@ want_pairs(ItemKnn *knn)
 	build_pairs(knn, shared);
 }
 
-/* Rows found in the table need not be written again if they are still right. */
-static void
-load_published(ItemKnn *knn)
-{
-	StateTable *t = table_open_state(knn->host->source->nspid, knn->table, knn->index,
-									 AccessShareLock);
-
-	for (TupleTableSlot *slot = table_get(t, GetActiveSnapshot(), 0, NULL);
-		 slot; slot = table_get_next(t))
-	{
-		ArrayType  *items,
-				   *scores;
-		int			n;
-
-		CHECK_FOR_INTERRUPTS();
-		slot_getallattrs(slot);
-		items = DatumGetArrayTypeP(slot->tts_values[1]);
-		scores = DatumGetArrayTypeP(slot->tts_values[2]);
-		n = ArrayGetNItems(ARR_NDIM(items), ARR_DIMS(items));
-		if (!neighbors_load_published(knn->lists, DatumGetInt32(slot->tts_values[0]),
-									  (int32 *) ARR_DATA_PTR(items),
-									  (float *) ARR_DATA_PTR(scores), n))
-			out_of_memory(knn);
-	}
-	table_close_state(t, AccessShareLock);
-}
-
 /*
  * shrinkage applies to values decayed to now.  Dots and norms are relative to
  * the landmark, so the shrinkage is brought there, too.
@@ -246,11 +212,22 @@ shrinkage_now(ItemKnn *knn)
 	return knn->shrinkage * exp2(2 * age);
 }
 
+static double
+trust_in(const void *arg, int32_t item)
+{
+	const ItemKnn *knn = arg;
+	const Items *items = knn->host->items;
+
+	return item_knn_trust(item < items->next ? items->totals[item].users : 0, knn->damping);
+}
+
 static void
 create_lists(ItemKnn *knn)
 {
-	NeighborParams params = {.k = knn->k,.min_support = knn->min_support,
-		.early_eps = NEIGHBORS_EARLY_EPS};
+	NeighborParams params = {
+		.k = knn->k,.min_support = knn->min_support,.early_eps = NEIGHBORS_EARLY_EPS,
+		.normalize = knn->normalize,.trust = knn->damping > 0 ? trust_in : NULL,.trust_arg = knn
+	};
 
 	if (knn->lists)
 		neighbors_destroy(knn->lists);
@@ -260,7 +237,8 @@ create_lists(ItemKnn *knn)
 	if (knn->lists == NULL)
 		out_of_memory(knn);
 	neighbors_set_sumsq(knn->lists, knn->host->items->sumsq, knn->host->items->next);
-	load_published(knn);
+	if (!neighbor_table_load(knn->lists, knn->host->source, knn->model))
+		out_of_memory(knn);
 	if (!neighbors_touch_all(knn->lists, knn->host->items->next - 1))
 		out_of_memory(knn);
 }
@@ -481,40 +459,14 @@ refresh_from_histories(ItemKnn *knn, bool all)
 	return true;
 }
 
-static Datum
-array_of(const void *data, int n, Oid type)
-{
-	Size		size = ARR_OVERHEAD_NONULLS(1) + sizeof(int32) * n;
-	ArrayType  *array = palloc0(size);
-
-	StaticAssertStmt(sizeof(int32) == sizeof(float), "both element types have one width");
-	SET_VARSIZE(array, size);
-	array->ndim = 1;
-	array->elemtype = type;
-	ARR_DIMS(array)[0] = n;
-	ARR_LBOUND(array)[0] = 1;
-	memcpy(ARR_DATA_PTR(array), data, sizeof(int32) * n);
-	return PointerGetDatum(array);
-}
-
 static void
-write_row(ItemKnn *knn, StateTable *t, int32 item)
+weigh(ItemKnn *knn)
 {
-	int			n = neighbors_topk(knn->lists, item, knn->items, knn->scores);
-	Datum		values[3];
+	NeighborsState state;
 
-	values[0] = Int32GetDatum(item);
-	if (n == 0)
-		table_delete(t, 1, values);
-	else
-	{
-		values[1] = array_of(knn->items, n, INT4OID);
-		values[2] = array_of(knn->scores, n, FLOAT4OID);
-		table_put(t, 1, values, NULL);
-		pfree(DatumGetPointer(values[1]));
-		pfree(DatumGetPointer(values[2]));
-	}
-	if (!neighbors_published(knn->lists, item))
+	while ((state = neighbors_weigh(knn->lists, REFRESH_ROWS)) == NEIGHBORS_MORE)
+		CHECK_FOR_INTERRUPTS();
+	if (state == NEIGHBORS_FAILED)
 		out_of_memory(knn);
 }
 
@@ -524,8 +476,6 @@ item_knn_publish(void *state, bool all)
 	ItemKnn    *knn = state;
 	SharedPairs *shared = knn->host->pairs;
 	TimestampTz deadline = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), PUBLISH_MS);
-	StateTable *t;
-	int32		item;
 	bool		done = false;
 
 	if (knn->shrinkage > 0 &&
@@ -545,25 +495,18 @@ item_knn_publish(void *state, bool all)
 
 	done = !neighbors_behind(knn->lists);
 	knn->host->put_off |= neighbors_put_off(knn->lists);
-	item = neighbors_next_dirty(knn->lists);
-	if (item == 0)
-		return done;
-	t = table_open_state(knn->host->source->nspid, knn->table, knn->index, RowExclusiveLock);
-	for (; item != 0; item = neighbors_next_dirty(knn->lists))
-	{
-		CHECK_FOR_INTERRUPTS();
-		write_row(knn, t, item);
-	}
-	table_close_state(t, RowExclusiveLock);
+	weigh(knn);
+	if (!neighbor_table_write(knn->lists, knn->host->source, knn->model, knn->k))
+		out_of_memory(knn);
 	return done;
 }
 
 const ModelAlgorithm item_knn_algorithm = {
 	.name = "item_knn",
 	.params = item_knn_params,
-	.create_sql = item_knn_create_sql,
-	.drop_sql = item_knn_drop_sql,
-	.similarity_sql = item_knn_similarity_sql,
+	.create_sql = neighbor_table_create_sql,
+	.drop_sql = neighbor_table_drop_sql,
+	.similarity_sql = neighbor_table_similarity_sql,
 	.open = item_knn_open,
 	.close = item_knn_close,
 	.build = item_knn_build,

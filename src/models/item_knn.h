@@ -13,9 +13,13 @@
 
 extern const ParamSpec item_knn_params[];
 
-extern char *item_knn_create_sql(const RecsysSource *source, const char *model);
-extern char *item_knn_drop_sql(const RecsysSource *source, const char *model);
-extern char *item_knn_similarity_sql(const RecsysSource *source, const char *model);
+/* How far an item's list can be trusted, by its users: one user's taste makes
+ * cosines of 1. */
+static inline double
+item_knn_trust(double users, double damping)
+{
+	return users > 0 ? users / (users + damping) : 0;
+}
 
 extern void item_knn_recommend(ServeContext *cx, const History *history, Candidates *out);
 extern int	item_knn_similar_items(ServeContext *cx, int32 item, int k, ScoredItem *out);

@@ -51,6 +51,7 @@ nl_reach(NeighborLists *nl, int32_t max_item)
 	GROW(nl->lists, n, more);
 	GROW(nl->marks, n, more);
 	GROW(nl->seen, n, more);
+	GROW(nl->weights, n, more);
 	for (size_t i = n; i < more; i++)
 	{
 		nl->lists[i].floor = bottom();
@@ -120,6 +121,9 @@ neighbors_create(const Allocator *memory, size_t max_bytes,
 		nl->early_eps = (float) params->early_eps;
 		nl->strict = nl->early_eps <= nl->eps;
 		nl->drift = (float) (params->drift != 0 ? params->drift : NEIGHBORS_DRIFT);
+		nl->normalize = params->normalize;
+		nl->trust = params->trust;
+		nl->trust_arg = params->trust_arg;
 		nl->scan = row_scan_function();
 	}
 	if (!nl || !get_buffers(nl) || !nl_reach(nl, 1))
@@ -258,6 +262,8 @@ neighbors_touch_all(NeighborLists *nl, int32_t max_item)
 			!nl_mark(nl, &nl->rescan, i, SHORT_LIST))
 			return false;
 	nl->phase = PHASE_RESCAN;
+	nl->weigh_item = 1;
+	nl->weighed = 0;
 	return true;
 }
 
@@ -289,6 +295,7 @@ neighbors_forget(NeighborLists *nl, int32_t i)
 				break;
 			}
 	nl->norms[i] = 0;
+	nl->weights[i] = 0;
 	nl->pending[i].peak = 0;
 	nl_empty(nl, i);
 	return nl_mark(nl, &nl->changed, i, CHANGED);
@@ -322,6 +329,7 @@ neighbors_next_dirty(NeighborLists *nl)
 		nl->pending[i].flags &= (uint16_t) ~QUEUED;
 		nl->dirty.n--;
 	}
+	nl->weighed = 0;
 	return 0;
 }
 

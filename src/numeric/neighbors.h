@@ -16,11 +16,21 @@
  * score is then off by twice that part of itself), the rest is for the rounding
  * of dots (pairs.c).
  *
+ * Besides, every item may have a weight, by which its scores count where it is
+ * recommended: trust / length of its own list of k scores (Deshpande and Karypis,
+ * 2004, normalise rows to one length; an item that is similar to many others
+ * by much would otherwise crowd out the rest).  It is published with every row that
+ * lists the item, as one byte, the same in all rows; between neighbors_refresh() and
+ * neighbors_next_dirty() comes neighbors_weigh().  A weight that was published is
+ * let be while it is right to within an eighth of an octave (9 %).
+ *
  * Where the pairs don't fit in memory, rows come from elsewhere: instead of
  * neighbors_refresh(), work off neighbors_next_row() with neighbors_put_row().
  */
 #ifndef RECSYS_NUMERIC_NEIGHBORS_H
 #define RECSYS_NUMERIC_NEIGHBORS_H
+
+#include <math.h>
 
 #include "numeric/alloc.h"
 #include "numeric/pairs.h"
@@ -40,6 +50,10 @@ typedef struct NeighborParams
 	double		drift;			/* 0: NEIGHBORS_DRIFT; < 0: none, lists are exact */
 	double		early_eps;		/* what is not put off, see neighbors_strict();
 								 * 0: eps */
+	/* weights; neither: there are none */
+	bool		normalize;		/* by the length of the list */
+	double		(*trust) (const void *arg, int32_t item);	/* > 0; NULL: 1 */
+	const void *trust_arg;
 } NeighborParams;
 
 /* NULL when there is no memory. */
@@ -98,8 +112,24 @@ extern bool neighbors_behind(const NeighborLists *nl);
 extern int32_t neighbors_next_row(NeighborLists *nl);
 extern bool neighbors_put_row(NeighborLists *nl, int32_t i, const PairRowView *row);
 
+/* Finds the weights that have moved, and makes the rows that show them dirty; up
+ * to budget rows.  After NEIGHBORS_DONE, until it is done itself. */
+extern NeighborsState neighbors_weigh(NeighborLists *nl, int budget);
+/* Of these items, as published from now on.  False: there are no weights. */
+extern bool neighbors_weights(NeighborLists *nl, int n, const int32_t *items, uint8_t *weights);
+/* Behind neighbors_load_published(): the row's weights, NULL if it has none. */
+extern bool neighbors_load_weights(NeighborLists *nl, int32_t i, const int32_t *items,
+								   const uint8_t *weights, int n);
+
+/* A published weight as a number, from 2^-16 to 2^16. */
+static inline float
+neighbor_weight(uint8_t weight)
+{
+	return exp2f(((float) weight - 128) / 8);
+}
+
 /* A row whose published form is off, or 0; the same one until it is told to
- * be published.  Right after NEIGHBORS_DONE. */
+ * be published.  Right after NEIGHBORS_DONE (of neighbors_weigh(), if there are weights). */
 extern int32_t neighbors_next_dirty(NeighborLists *nl);
 /* The list of an item, best first, ties by the smaller item; returns its
  * length, at most k. */

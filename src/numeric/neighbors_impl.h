@@ -2,7 +2,7 @@
  * neighbors_impl.h
  *	  What the parts of the neighbour lists share: neighbors.c (life, touches,
  *	  what is published), neighbors_list.c (one list), neighbors_refresh.c (the
- *	  algorithm).
+ *	  algorithm), neighbors_weigh.c (weights).
  */
 #ifndef RECSYS_NUMERIC_NEIGHBORS_IMPL_H
 #define RECSYS_NUMERIC_NEIGHBORS_IMPL_H
@@ -28,6 +28,8 @@
 #define QUEUED		0x80		/* in nl->dirty */
 #define WORN		0x100		/* in nl->worn */
 #define LATER		0x200		/* in nl->later: published row is off by little */
+
+#define TRUST		0x400		/* in nl->trusts: what its trust is made of may have moved */
 
 /* bits of nl->marks, all clear between uses */
 #define MARK_MET	0x01		/* the scan under way told this list */
@@ -111,6 +113,9 @@ struct NeighborLists
 	float		drift;			/* of a norm, relative, that is let be */
 	const double *sumsq;		/* [nsumsq], the caller's */
 	int32_t		nsumsq;
+	bool		normalize;
+	double		(*trust) (const void *arg, int32_t item);
+	const void *trust_arg;
 	bool		rows_only;		/* rows came from neighbors_put_row() last */
 
 	/* by item, [nitems] */
@@ -121,6 +126,7 @@ struct NeighborLists
 	List	   *lists;
 	uint8_t    *marks;			/* 0; scratch */
 	float	   *seen;			/* NOT_SHOWN; scratch */
+	uint8_t    *weights;		/* as published; 0: never */
 
 	Phase		phase;
 	Stack		touched;		/* since the batch was taken */
@@ -132,6 +138,9 @@ struct NeighborLists
 	Stack		changed;
 	Stack		dirty;
 	Stack		later;
+	Stack		trusts;
+	int32_t		weigh_item;		/* items from here on are to be weighed */
+	uint32_t	weighed;		/* of dirty */
 	Stack		worn;
 
 	RowScanFunction scan;
@@ -167,6 +176,12 @@ pair_score(float dot, float norm_i, float norm_j, float shrinkage)
 	float		product = norm_i * norm_j;
 
 	return dot > TINY_COSINE * product && product > 0 ? dot / (product + shrinkage) : 0;
+}
+
+static inline bool
+nl_weighted(const NeighborLists *nl)
+{
+	return nl->normalize || nl->trust;
 }
 
 /* neighbors.c */

@@ -51,6 +51,7 @@
  * below k entries, of which one is not published whenever the k-th published
  * has not itself moved by more than eps.  A published item outside L(j) has
  * its score computed from the store, or is taken for off where there is none.
+ * Where there are weights, such an item makes the row dirty anyway.
  * Unless strict, a row that is off by more than eps, but not by more than
  * early_eps, is put off: while events arrive, most rows move a little at
  * each refresh, and to write them every time took three quarters of the WAL.
@@ -268,6 +269,7 @@ begin_batch(NeighborLists *nl, bool whole_rows, bool watch_wear)
 	Pairs		pairs = nl->batch_pairs;
 
 	nl->batch.n = nl->next = 0;
+	nl->weighed = 0;
 	for (uint32_t t = 0; t < nl->touched.n; t++)
 	{
 		int32_t		i = nl->touched.items[t];
@@ -277,6 +279,8 @@ begin_batch(NeighborLists *nl, bool whole_rows, bool watch_wear)
 
 		p->pairs = 0;
 		p->flags &= (uint16_t) ~(TOUCHED | WHOLE);
+		if (nl->trust && !nl_mark(nl, &nl->trusts, i, TRUST))
+			return false;
 		if (!whole)
 			continue;
 		if (!nl_mark(nl, &nl->batch, i, IN_BATCH))
@@ -393,7 +397,10 @@ is_dirty(NeighborLists *nl, const PairStore *ps, int32_t i, float eps)
 		off |= (shown == NOT_SHOWN) & (score > last + eps);
 		off |= (shown != NOT_SHOWN) & (fabsf(score - shown) > eps);
 	}
-	return off || (list->nshown < n && !rest_is_right(nl, ps, i, eps));
+	if (off || list->nshown == n)
+		return off;
+	/* a weight that moves reaches the rows that list its item, not this one */
+	return nl_weighted(nl) || !rest_is_right(nl, ps, i, eps);
 }
 
 static bool

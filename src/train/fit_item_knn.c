@@ -11,6 +11,7 @@
 #include "utils/memutils.h"
 
 #include "models/histories.h"
+#include "models/item_knn.h"
 #include "numeric/neighbors.h"
 #include "numeric/rowsum.h"
 #include "numeric/topk.h"
@@ -24,7 +25,8 @@ typedef struct ItemKnn
 	int32		max_item;
 	int64	   *offsets;		/* by item, of its list */
 	int32	   *neighbors;
-	float	   *sims;
+	float	   *sims;			/* plain ... */
+	float	   *weighted;		/* ... and as they count in recommendations */
 	/* of one answer */
 	double	   *scores;			/* by item */
 	int32	   *touched;
@@ -39,6 +41,33 @@ out_of_memory(void)
 			errcode(ERRCODE_OUT_OF_MEMORY),
 			errmsg("no memory for the neighbour lists of an evaluation"),
 			errhint("Evaluate with a smaller k of the model."));
+}
+
+/* Users of each item, and what follows from that. */
+typedef struct Trust
+{
+	double		damping;
+	const int32 *users;
+} Trust;
+
+static double
+trust_in(const void *arg, int32_t item)
+{
+	const Trust *trust = arg;
+
+	return item_knn_trust(trust->users[item], trust->damping);
+}
+
+static int32 *
+count_users(const FitInput *input)
+{
+	const Histories *h = &input->train;
+	int32	   *users = palloc_extended(sizeof(int32) * ((Size) input->max_item + 1),
+										MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
+
+	for (int64 e = 0; e < h->offsets[h->nusers]; e++)
+		users[h->items[e]]++;
+	return users;
 }
 
 static double *
@@ -82,6 +111,27 @@ fill_lists(NeighborLists *lists, const FitInput *input, bool with_counts, Memory
 		if (!neighbors_put_row(lists, item, &row))
 			out_of_memory();
 	}
+	switch (neighbors_weigh(lists, INT32_MAX))
+	{
+		case NEIGHBORS_DONE:
+			break;
+		case NEIGHBORS_MORE:
+		case NEIGHBORS_FAILED:
+			out_of_memory();
+	}
+}
+
+/* The similarities as they count in recommendations. */
+static void
+weigh_lists(ItemKnn *knn, NeighborLists *lists)
+{
+	int64		n = knn->offsets[knn->max_item + 1];
+	uint8		weight;
+
+	knn->weighted = palloc_extended(sizeof(float) * (Size) Max(n, 1), MCXT_ALLOC_HUGE);
+	for (int64 x = 0; x < n; x++)
+		knn->weighted[x] = neighbors_weights(lists, 1, &knn->neighbors[x], &weight) ?
+			knn->sims[x] * neighbor_weight(weight) : knn->sims[x];
 }
 
 /* The lists, one behind the other. */
@@ -120,9 +170,18 @@ fit(const FitInput *input)
 		.k = (int) params_get(input->params, "k"),
 		.shrinkage = params_get(input->params, "shrinkage"),
 		.min_support = (int) params_get(input->params, "min_support"),
-		.drift = -1
+		.drift = -1,
+		.normalize = params_get(input->params, "normalize") != 0
 	};
-	NeighborLists *lists = neighbors_create(&allocator, SIZE_MAX, &params);
+	Trust		trust = {params_get(input->params, "damping"), count_users(input)};
+	NeighborLists *lists;
+
+	if (trust.damping > 0)
+	{
+		params.trust = trust_in;
+		params.trust_arg = &trust;
+	}
+	lists = neighbors_create(&allocator, SIZE_MAX, &params);
 
 	knn->explicit_feedback = input->explicit_feedback;
 	knn->max_item = input->max_item;
@@ -133,6 +192,7 @@ fit(const FitInput *input)
 		out_of_memory();
 	fill_lists(lists, input, params.min_support > 1, context);
 	take_lists(knn, lists, params.k);
+	weigh_lists(knn, lists);
 	MemoryContextDelete(context);
 
 	knn->scores = palloc_extended(sizeof(double) * ((Size) knn->max_item + 1),
@@ -158,7 +218,7 @@ add_scores(ItemKnn *knn, const FitUser *user)
 				knn->scores[item] = 0;
 				knn->touched[n++] = item;
 			}
-			knn->scores[item] += (double) user->weights[h] * knn->sims[x];
+			knn->scores[item] += (double) user->weights[h] * knn->weighted[x];
 		}
 	return n;
 }
@@ -197,8 +257,10 @@ predict(void *state, const FitUser *user, int32 item)
 		for (int64 x = knn->offsets[user->items[h]]; x < knn->offsets[user->items[h] + 1]; x++)
 			if (knn->neighbors[x] == item)
 			{
-				sum += (double) user->weights[h] * knn->sims[x];
-				norm += fabs((double) knn->sims[x]);
+				double		sim = knn->explicit_feedback ? knn->sims[x] : knn->weighted[x];
+
+				sum += (double) user->weights[h] * sim;
+				norm += fabs(sim);
 			}
 	if (norm == 0)
 		return NAN;

@@ -351,6 +351,7 @@ notices('rate', 'UPDATE rate.items SET users = users + 1 WHERE id = (SELECT id F
 notices('shop', 'UPDATE shop.second_neighbors SET scores[1] = scores[1] - 0.0011 WHERE item_id = (SELECT item_id FROM shop.second_neighbors LIMIT 1)', 'a wrong score');
 notices('shop', 'UPDATE shop.second_neighbors SET neighbors = neighbors[2:], scores = scores[2:] WHERE item_id = (SELECT item_id FROM shop.second_neighbors LIMIT 1)', 'a missing neighbour');
 notices('shop', 'DELETE FROM shop.second_neighbors WHERE item_id = (SELECT item_id FROM shop.second_neighbors ORDER BY scores[1] DESC LIMIT 1)', 'a missing row');
+notices('shop', 'UPDATE shop.second_neighbors SET weights = set_byte(weights, 0, get_byte(weights, 0) + 3) WHERE item_id = (SELECT item_id FROM shop.second_neighbors LIMIT 1)', 'a wrong weight');
 notices('shop', 'UPDATE shop.popular_items SET score = score + 1 WHERE rank = 3', 'a wrong popularity');
 
 cmp_ok($o->run("SELECT unmatched FROM recsys.status WHERE source = 'blind'"), '>', 0, 'changes without old rows are counted');

@@ -42,6 +42,7 @@ typedef struct World
 	int		   *n;
 	int32_t    *items;
 	float	   *scores;
+	uint8_t    *weights;
 	int64_t		writes;
 } World;
 
@@ -211,12 +212,57 @@ static void
 publish(World *w)
 {
 	int			k = w->s->params.k;
+	NeighborsState state;
 
+	while ((state = neighbors_weigh(w->nl, 1 + w->s->budget / 2)) == NEIGHBORS_MORE)
+		;
+	w->good &= state == NEIGHBORS_DONE;
 	for (int32_t i; (i = neighbors_next_dirty(w->nl)) > 0; w->writes++)
 	{
 		w->n[i] = neighbors_topk(w->nl, i, w->items + i * k, w->scores + i * k);
+		w->good &= neighbors_weights(w->nl, w->n[i], w->items + i * k, w->weights + i * k) ==
+			w->s->params.normalize;
 		w->good &= neighbors_published(w->nl, i);
 	}
+}
+
+static World *trusted;
+
+static double
+trust(const void *arg, int32_t item)
+{
+	double		users = 0;
+
+	(void) arg;
+	for (int u = 0; u < trusted->s->nusers; u++)
+		users += *rating(trusted, u, item) != 0;
+	return users / (users + 3);
+}
+
+/* The largest distance of a published weight from what follows from the item's
+ * published list, in steps; 256 if two rows show different ones. */
+static double
+weights_off(World *w)
+{
+	int			k = w->s->params.k;
+	double		off = 0;
+	int		   *told = calloc((size_t) w->s->nitems + 1, sizeof(int));
+
+	for (int i = 1; i <= w->s->nitems && w->s->params.normalize; i++)
+		for (int x = i * k; x < i * k + w->n[i]; x++)
+		{
+			int			j = w->items[x];
+			double		sumsq = 0;
+
+			for (int y = j * k; y < j * k + w->n[j]; y++)
+				sumsq += (double) w->scores[y] * (double) w->scores[y];
+			if (told[j] && told[j] != w->weights[x])
+				off = 256;
+			told[j] = w->weights[x];
+			off = fmax(off, fabs(128 + 8 * log2(trust(NULL, j) / sqrt(sumsq)) - w->weights[x]));
+		}
+	free(told);
+	return off;
 }
 
 /* The exact score of every partner of i. */
@@ -247,6 +293,7 @@ typedef struct Verdict
 {
 	double		score_off;		/* a published score, from the exact one */
 	double		missed_by;		/* an unlisted pair, above the last listed */
+	double		weight_off;		/* in eighths of octaves */
 	double		list_off;		/* neighbors_topk() from the exact k best, rank by rank */
 	int			not_listed;		/* ... of other length, out of order, or not a partner */
 } Verdict;
@@ -304,6 +351,7 @@ judge(World *w, Verdict *v)
 
 	for (int i = 1; i <= w->s->nitems; i++)
 		judge_row(w, i, exact, v);
+	v->weight_off = fmax(v->weight_off, weights_off(w));
 	free(exact);
 }
 
@@ -315,6 +363,7 @@ world_open(World *w, const Setup *s)
 
 	memset(w, 0, sizeof(*w));
 	w->s = s;
+	trusted = w;
 	w->memory = meter_allocator(&w->meter);
 	w->good = true;
 	if (s->with_store)
@@ -328,6 +377,7 @@ world_open(World *w, const Setup *s)
 	w->n = calloc(n, sizeof(int));
 	w->items = calloc(n * k, sizeof(int32_t));
 	w->scores = calloc(n * k, sizeof(float));
+	w->weights = calloc(n * k, sizeof(uint8_t));
 	neighbors_set_sumsq(w->nl, w->sumsq, (int32_t) n);
 }
 
@@ -345,6 +395,7 @@ world_close(World *w)
 	free(w->n);
 	free(w->items);
 	free(w->scores);
+	free(w->weights);
 }
 
 /* After a restart: new lists over the old table and a store built anew. */
@@ -358,7 +409,9 @@ restart(World *w)
 	neighbors_set_sumsq(w->nl, w->sumsq, (int32_t) w->s->nitems + 1);
 	for (int i = 1; i <= w->s->nitems; i++)
 		if (w->n[i] > 0)
-			w->good &= neighbors_load_published(w->nl, i, w->items + i * k, w->scores + i * k, w->n[i]);
+			w->good &= neighbors_load_published(w->nl, i, w->items + i * k, w->scores + i * k, w->n[i]) &&
+				neighbors_load_weights(w->nl, i, w->items + i * k,
+									   w->s->params.normalize ? w->weights + i * k : NULL, w->n[i]);
 	w->good &= neighbors_touch_all(w->nl, w->s->nitems);
 }
 
@@ -431,6 +484,10 @@ run(const Setup *s, int rounds)
 	ok(early.score_off <= early_eps + 1e-5 + 2 * drift && early.missed_by <= early_eps + 1e-5 + 4 * drift &&
 	   (put_off > 0) == (s->params.early_eps > 0),
 	   "%s: within %.3g before what was put off, %d times", s->name, early.score_off, put_off);
+	/* while a row is put off, its item is weighed by the list as it is */
+	ok(early.weight_off <= (early_eps > 5e-4 ? 255 : 1.5) && v.weight_off <= 1.5,
+	   "%s: weights off by %.3g steps, %.3g where nothing was put off",
+	   s->name, early.weight_off, v.weight_off);
 	work = neighbors_work(w.nl);
 	ok(w.good && v.score_off <= 5.1e-4 + 2 * drift && v.missed_by <= 5.1e-4 + 4 * drift,
 	   "%s: published within %.3g, missed by at most %.3g, %d refreshes",
@@ -536,34 +593,44 @@ int
 main(void)
 {
 	static const Setup setups[] = {
-		{"plain", 60, 120, 30, 1.0, 1, {5, 0, 1, 0, -1, 0}, true, 1000, 60, 1},
-		{"k = 3, uniform", 60, 150, 25, 0, 1, {3, 0, 1, 0, -1, 0}, true, 10, 40, 2},
-		{"ratings, shrinkage", 80, 200, 40, 1.0, 5, {10, 10, 1, 0, -1, 0}, true, 7, 100, 3},
-		{"min support", 80, 150, 40, 0.8, 5, {6, 0, 3, 0, -1, 0}, true, 20, 80, 4},
-		{"min support, shrinkage, real", 80, 150, 40, 0.8, 0, {6, 5, 2, 0, -1, 0}, true, 20, 80, 5},
-		{"real", 60, 120, 30, 1.0, 0, {5, 0, 1, 0, -1, 0}, true, 50, 50, 6},
-		{"signed", 60, 120, 30, 1.0, -3, {5, 2, 1, 0, -1, 0}, true, 50, 50, 7},
-		{"single events", 40, 100, 20, 1.0, 5, {4, 0, 1, 0, -1, 0}, true, 3, 2, 8},
-		{"k = 1", 40, 100, 20, 1.0, 5, {1, 1, 1, 0, -1, 0}, true, 3, 20, 9},
-		{"many more partners than k", 200, 500, 60, 1.0, 1, {3, 0, 1, 0, -1, 0}, true, 100, 400, 10},
-		{"without a store", 60, 120, 30, 1.0, 5, {5, 0, 1, 0, -1, 0}, false, 0, 40, 11},
-		{"without a store, min support", 60, 120, 30, 0.5, 0, {4, 3, 2, 0, -1, 0}, false, 0, 40, 12},
-		{"drift", 80, 100, 14, 1.0, 1000, {5, 0, 1, 0, 0, 0}, true, 1000, 30, 13},
-		{"drift, uniform", 150, 150, 14, 0, 300, {3, 0, 1, 0, 0, 0}, true, 5, 60, 14},
-		{"drift, shrinkage, min support", 100, 100, 14, 0.5, 1000, {6, 1e5, 2, 0, 0, 0}, true, 5, 60, 15},
-		{"drift, real", 80, 100, 14, 0.5, 0, {5, 0, 1, 0, 0, 0}, true, 50, 30, 16},
-		{"drift, signed", 80, 100, 14, 0.5, -1000, {5, 2, 1, 0, 0, 0}, true, 10, 30, 17},
-		{"drift, signed, min support", 60, 40, 14, 0.5, -300, {5, 0, 4, 0, 0, 0}, true, 10, 12, 21},
-		{"drift, single events", 60, 60, 10, 0.5, 500, {4, 0, 1, 0, 0, 0}, true, 3, 2, 18},
-		{"drift, many partners", 400, 500, 20, 0.5, 1000, {3, 0, 1, 0, 0, 0}, true, 100, 100, 19},
-		{"put off", 60, 120, 30, 1.0, 1000, {5, 0, 1, 0, -1, 2e-2}, true, 1000, 3, 22},
-		{"put off, drift", 80, 100, 14, 1.0, 1000, {5, 0, 1, 0, 0, 2e-2}, true, 7, 3, 23},
-		{"put off, without a store", 60, 120, 30, 1.0, 500, {5, 0, 1, 0, -1, 2e-2}, false, 0, 3, 24},
-		{"drift, store lost", 80, 100, 14, 1.0, 500, {5, 0, 1, 0, 0, 0}, true, 10, 30, 20},
+		{"plain", 60, 120, 30, 1.0, 1, {5, 0, 1, 0, -1, 0, false, NULL, NULL}, true, 1000, 60, 1},
+		{"k = 3, uniform", 60, 150, 25, 0, 1, {3, 0, 1, 0, -1, 0, false, NULL, NULL}, true, 10, 40, 2},
+		{"ratings, shrinkage", 80, 200, 40, 1.0, 5, {10, 10, 1, 0, -1, 0, false, NULL, NULL}, true, 7, 100, 3},
+		{"min support", 80, 150, 40, 0.8, 5, {6, 0, 3, 0, -1, 0, false, NULL, NULL}, true, 20, 80, 4},
+		{"min support, shrinkage, real", 80, 150, 40, 0.8, 0, {6, 5, 2, 0, -1, 0, false, NULL, NULL}, true, 20, 80, 5},
+		{"real", 60, 120, 30, 1.0, 0, {5, 0, 1, 0, -1, 0, false, NULL, NULL}, true, 50, 50, 6},
+		{"signed", 60, 120, 30, 1.0, -3, {5, 2, 1, 0, -1, 0, false, NULL, NULL}, true, 50, 50, 7},
+		{"single events", 40, 100, 20, 1.0, 5, {4, 0, 1, 0, -1, 0, false, NULL, NULL}, true, 3, 2, 8},
+		{"k = 1", 40, 100, 20, 1.0, 5, {1, 1, 1, 0, -1, 0, false, NULL, NULL}, true, 3, 20, 9},
+		{"many more partners than k", 200, 500, 60, 1.0, 1, {3, 0, 1, 0, -1, 0, false, NULL, NULL}, true, 100, 400, 10},
+		{"without a store", 60, 120, 30, 1.0, 5, {5, 0, 1, 0, -1, 0, false, NULL, NULL}, false, 0, 40, 11},
+		{"without a store, min support", 60, 120, 30, 0.5, 0, {4, 3, 2, 0, -1, 0, false, NULL, NULL}, false, 0, 40, 12},
+		{"drift", 80, 100, 14, 1.0, 1000, {5, 0, 1, 0, 0, 0, false, NULL, NULL}, true, 1000, 30, 13},
+		{"drift, uniform", 150, 150, 14, 0, 300, {3, 0, 1, 0, 0, 0, false, NULL, NULL}, true, 5, 60, 14},
+		{"drift, shrinkage, min support", 100, 100, 14, 0.5, 1000, {6, 1e5, 2, 0, 0, 0, false, NULL, NULL}, true, 5, 60, 15},
+		{"drift, real", 80, 100, 14, 0.5, 0, {5, 0, 1, 0, 0, 0, false, NULL, NULL}, true, 50, 30, 16},
+		{"drift, signed", 80, 100, 14, 0.5, -1000, {5, 2, 1, 0, 0, 0, false, NULL, NULL}, true, 10, 30, 17},
+		{"drift, signed, min support", 60, 40, 14, 0.5, -300, {5, 0, 4, 0, 0, 0, false, NULL, NULL}, true, 10, 12, 21},
+		{"drift, single events", 60, 60, 10, 0.5, 500, {4, 0, 1, 0, 0, 0, false, NULL, NULL}, true, 3, 2, 18},
+		{"drift, many partners", 400, 500, 20, 0.5, 1000, {3, 0, 1, 0, 0, 0, false, NULL, NULL}, true, 100, 100, 19},
+		{"put off", 60, 120, 30, 1.0, 1000, {5, 0, 1, 0, -1, 2e-2, false, NULL, NULL}, true, 1000, 3, 22},
+		{"put off, drift", 80, 100, 14, 1.0, 1000, {5, 0, 1, 0, 0, 2e-2, false, NULL, NULL}, true, 7, 3, 23},
+		{"put off, without a store", 60, 120, 30, 1.0, 500, {5, 0, 1, 0, -1, 2e-2, false, NULL, NULL}, false, 0, 3, 24},
+		{"drift, store lost", 80, 100, 14, 1.0, 500, {5, 0, 1, 0, 0, 0, false, NULL, NULL}, true, 10, 30, 20},
 	};
 
 	test_scan();
 	for (size_t s = 0; s < sizeof(setups) / sizeof(setups[0]); s++)
-		run(&setups[s], setups[s].nitems > 400 ? 30 : 120);
+	{
+		int			rounds = setups[s].nitems > 400 ? 30 : 120;
+		Setup		weighted = setups[s];
+
+		run(&setups[s], rounds);
+		weighted.name = "with weights";
+		weighted.params.normalize = true;
+		weighted.params.trust = trust;
+		if (!strstr(setups[s].name, "store lost"))
+			run(&weighted, rounds / 3);
+	}
 	return unit_end();
 }

@@ -298,7 +298,7 @@ BEGIN
 	END IF;
 	CREATE TEMP TABLE IF NOT EXISTS norm (i text PRIMARY KEY, sumsq float8);
 	CREATE TEMP TABLE IF NOT EXISTS pair (i text, j text, score float8, PRIMARY KEY (i, j));
-	CREATE TEMP TABLE IF NOT EXISTS listed (i text, j text, score float8, place bigint, n bigint);
+	CREATE TEMP TABLE IF NOT EXISTS listed (i text, j text, score float8, place bigint, n bigint, weight int);
 	DELETE FROM norm;
 	DELETE FROM pair;
 	DELETE FROM listed;
@@ -311,7 +311,8 @@ BEGIN
 		JOIN norm a ON a.i = d.i JOIN norm b ON b.i = d.j
 		WHERE d.dot > 0;
 	EXECUTE format('INSERT INTO listed
-		SELECT a.key::text, b.key::text, l.score, l.place, cardinality(n.neighbors)
+		SELECT a.key::text, b.key::text, l.score, l.place, cardinality(n.neighbors),
+			get_byte(n.weights, l.place::int - 1)
 		FROM %1$I.%2$I n JOIN %1$I.items a ON a.id = n.item_id
 		CROSS JOIN unnest(n.neighbors, n.scores) WITH ORDINALITY AS l(j, score, place)
 		LEFT JOIN %1$I.items b ON b.id = l.j', src, model || '_neighbors');
@@ -342,6 +343,30 @@ BEGIN
 		FROM pair p LEFT JOIN kth k USING (i)
 		WHERE p.score > coalesce(k.score, 0) + 1e-3 AND
 			NOT EXISTS (SELECT FROM listed l WHERE l.i = p.i AND l.j = p.j) LIMIT 5;
+	RETURN QUERY SELECT * FROM oracle.check_weights(model, (params ->> 'normalize')::boolean, (params ->> 'damping')::float8);
+END $$;
+
+-- What a neighbour counts in recommendations: users / (users + damping), over the
+-- length of its own list, in steps of an eighth of an octave; off by one of
+-- these at most, and by what the published scores are.
+CREATE FUNCTION oracle.check_weights(model name, by_length boolean, damping float8)
+RETURNS SETOF oracle.finding LANGUAGE plpgsql AS $$
+BEGIN
+	IF NOT by_length AND damping = 0 THEN
+		RETURN QUERY SELECT true, format('%s: weight of %s for %s', model, j, i) FROM listed WHERE weight IS NOT NULL LIMIT 5;
+		RETURN;
+	END IF;
+	RETURN QUERY
+		WITH shown AS (SELECT j AS i, min(weight) AS low, max(weight) AS high, bool_or(weight IS NULL) AS lacking
+					   FROM listed GROUP BY j),
+		own AS (SELECT i, sqrt(sum(score * score)) AS length, 1e-3 * sqrt(max(n)) AS slack FROM listed GROUP BY i),
+		steps AS (
+			SELECT i, 128 + 8 * ln(u.users / (u.users + damping) / CASE WHEN by_length THEN length ELSE 1 END) / ln(2) AS want,
+				1.1 + CASE WHEN by_length THEN 8 * ln(1 + slack / length) / ln(2) ELSE 0 END AS slack
+			FROM own JOIN (SELECT i, count(*)::float8 AS users FROM expected GROUP BY i) u USING (i))
+		SELECT true, format('%s: weights of %s are %s to %s, should be %s', model, i, low, high, want)
+		FROM shown LEFT JOIN steps USING (i)
+		WHERE lacking OR low <> high OR (abs(low - greatest(1, least(255, want))) <= slack) IS NOT TRUE LIMIT 5;
 END $$;
 
 -- exact: weights are integers, so that all sums must be equal.

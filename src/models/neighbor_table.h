@@ -1,0 +1,65 @@
+/*
+ * neighbor_table.h
+ *	  <model>_neighbors: for each item the items most similar to it, the table of
+ *	  models that are lists of neighbours.
+ *
+ *		item_id		int4, the primary key
+ *		neighbors	int4[], best first
+ *		scores		real[], of these
+ *		weights		bytea, a byte for each: how much its score counts where it is
+ *					recommended (neighbor_weight()); NULL: all count as they are
+ */
+#ifndef RECSYS_NEIGHBOR_TABLE_H
+#define RECSYS_NEIGHBOR_TABLE_H
+
+#include "postgres.h"
+
+#include "models/model.h"
+#include "numeric/neighbors.h"
+#include "state/hinted.h"
+#include "state/table.h"
+
+/* ------------------------------------------------------------ declaration */
+
+extern char *neighbor_table_create_sql(const RecsysSource *source, const char *model);
+extern char *neighbor_table_drop_sql(const RecsysSource *source, const char *model);
+extern char *neighbor_table_similarity_sql(const RecsysSource *source, const char *model);
+
+/* ---------------------------------------------------------- stream worker */
+
+/* Tells the lists what the table holds.  False: no memory. */
+extern bool neighbor_table_load(NeighborLists *lists, const RecsysSource *source,
+								const RecsysModel *model);
+/* Writes every dirty row of lists of up to k items.  False: no memory. */
+extern bool neighbor_table_write(NeighborLists *lists, const RecsysSource *source,
+								 const RecsysModel *model, int k);
+
+/* ---------------------------------------------------------------- serving */
+
+typedef struct NeighborReader
+{
+	StateTable *table;
+	HintedReader *reader;
+	int			max;			/* room for weighted scores */
+	float	   *weighted;
+} NeighborReader;
+
+typedef struct Neighbors
+{
+	int			n;
+	const int32 *items;
+	const float *scores;
+	const uint8 *weights;		/* or NULL */
+} Neighbors;
+
+extern NeighborReader neighbor_table_open(ServeContext *cx);
+extern void neighbor_table_close(NeighborReader *reader);
+/* The published list of an item, maybe empty; valid until the next one is
+ * read. */
+extern Neighbors neighbor_table_get(NeighborReader *reader, int32 item);
+/* Its scores, weighted; valid as long. */
+extern const float *neighbor_table_weigh(NeighborReader *reader, const Neighbors *list);
+/* Score of an item in a list, weighted or not; 0 if it isn't there. */
+extern double neighbor_score(const Neighbors *list, int32 item, bool weighted);
+
+#endif							/* RECSYS_NEIGHBOR_TABLE_H */
