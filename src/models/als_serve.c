@@ -99,7 +99,7 @@ need_gram(Folded *f)
 		ereport(ERROR,
 				errcode(ERRCODE_DATA_CORRUPTED),
 				errmsg("the version of an als model has vectors, but no Gram matrix"),
-				errhint("Train it again with recsys.train()."));
+				errhint("Drop the model and create it again."));
 }
 
 /* False: none of the items has a vector. */

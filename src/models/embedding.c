@@ -93,7 +93,7 @@ version_damaged(const char *what)
 	ereport(ERROR,
 			errcode(ERRCODE_DATA_CORRUPTED),
 			errmsg("%s of an embedding model is not as a training wrote it", what),
-			errhint("Train it again with recsys.train()."));
+			errhint("Drop the model and create it again."));
 }
 
 StateTable *

@@ -1,6 +1,6 @@
 /*
  * search.c
- *	  The matrix, and the search: see search.h.
+ *	  The search: see search.h.
  *
  * A row v is stored as floats and as v' = s c, c integers of -127 .. 127, s its
  * scale; a query q likewise, q' = t d.  By Cauchy and Schwarz
@@ -22,7 +22,7 @@
  * is not above another's can't have a greater score; an equal one it may have.
  *
  * The query is scaled by a power of two such that its largest element is within
- * 1 .. 2, and scales of rows are at least MIN_SCALE, so nothing of a bound is lost
+ * 1 .. 2, and scales of rows have a least value, so nothing of a bound is lost
  * to underflow.  SLACK is what floats may lose in computing one: a few units of
  * 2^-24 of |q'| |v'| + the bound.
  */
@@ -35,11 +35,6 @@
 #include "numeric/topk.h"
 
 #define SLACK			0x1p-19
-#define MIN_SCALE		0x1p-100f
-#define MIN_ERROR		0x1p-20f	/* of a row that is not exact: see above */
-#define MAX_CODE		127
-#define MAX_DIM			32768		/* sums of products fit into 32 bits */
-#define ALIGNMENT		64
 
 #ifndef FLT_TRUE_MIN
 #define FLT_TRUE_MIN	0x1p-149f
@@ -51,246 +46,6 @@
 #define LIST_PER_K		6
 
 #define PREFETCH		6			/* rows ahead */
-
-/* --------------------------------------------------------------- the block */
-
-static size_t
-aligned(size_t size)
-{
-	return (size + ALIGNMENT - 1) & ~(size_t) (ALIGNMENT - 1);
-}
-
-static size_t
-block_count(int32_t rows)
-{
-	return ((size_t) rows + SEARCH_BLOCK - 1) / SEARCH_BLOCK;
-}
-
-/* Fills in where everything stands; returns the size of it all. */
-static size_t
-lay_out(SearchMatrix *m, int32_t capacity, int dim, int cosine_dim)
-{
-	size_t		blocks = block_count(capacity);
-	size_t		at = aligned(sizeof(SearchMatrix));
-
-	m->capacity = capacity;
-	m->used = 0;
-	m->dim = dim;
-	m->cosine_dim = cosine_dim;
-	m->groups = (dim + SEARCH_GROUP - 1) / SEARCH_GROUP;
-	m->reserved = 0;
-	m->codes = at;
-	at += aligned(blocks * SEARCH_BLOCK * SEARCH_GROUP * (size_t) m->groups);
-	m->scales = at;
-	at += aligned(blocks * SEARCH_BLOCK * sizeof(float));
-	m->cosine_scales = at;
-	at += aligned(blocks * SEARCH_BLOCK * sizeof(float));
-	m->errors = at;
-	at += aligned(blocks * sizeof(float));
-	m->norms = at;
-	at += aligned(blocks * sizeof(float));
-	m->rows = at;
-	return at + aligned((size_t) capacity * sizeof(float) * (size_t) dim);
-}
-
-size_t
-search_size(int32_t capacity, int dim)
-{
-	SearchMatrix m;
-
-	if (capacity < 0 || dim < 1 || dim > MAX_DIM)
-		return 0;
-	return lay_out(&m, capacity, dim, dim);
-}
-
-SearchMatrix *
-search_init(void *block, int32_t capacity, int dim, int cosine_dim)
-{
-	SearchMatrix *m = block;
-
-	(void) lay_out(m, capacity, dim, cosine_dim);
-	return m;
-}
-
-static inline float *
-floats_at(const SearchMatrix *m, size_t offset)
-{
-	return (float *) ((char *) (uintptr_t) m + offset);
-}
-
-static inline float *
-row_at(const SearchMatrix *m, int32_t row)
-{
-	return floats_at(m, m->rows) + (size_t) row * (size_t) m->dim;
-}
-
-static inline uint8_t *
-code_at(const SearchMatrix *m, int32_t row)
-{
-	size_t		block = (size_t) (row / SEARCH_BLOCK);
-
-	return (uint8_t *) (uintptr_t) m + m->codes +
-		block * SEARCH_BLOCK * SEARCH_GROUP * (size_t) m->groups +
-		(size_t) (row % SEARCH_BLOCK) * SEARCH_GROUP;
-}
-
-int32_t
-search_capacity(const SearchMatrix *m)
-{
-	return m->capacity;
-}
-
-int
-search_dim(const SearchMatrix *m)
-{
-	return m->dim;
-}
-
-const float *
-search_rows(const SearchMatrix *m)
-{
-	return row_at(m, 0);
-}
-
-const float *
-search_get(const SearchMatrix *m, int32_t row)
-{
-	if (row < 0 || row >= m->used || isnan(floats_at(m, m->scales)[row]))
-		return NULL;
-	return row_at(m, row);
-}
-
-/* ----------------------------------------------------------------- storing */
-
-/* Rows up to "row" that were never set become absent. */
-static void
-extend(SearchMatrix *m, int32_t row)
-{
-	float	   *scales = floats_at(m, m->scales),
-			   *cosine_scales = floats_at(m, m->cosine_scales);
-	size_t		from = block_count(m->used) * SEARCH_BLOCK;
-
-	/* to the end of the block, since the scan looks at whole blocks */
-	for (size_t r = from; r < block_count(row + 1) * SEARCH_BLOCK; r++)
-	{
-		scales[r] = cosine_scales[r] = NAN;
-		floats_at(m, m->errors)[r / SEARCH_BLOCK] = 0;
-		floats_at(m, m->norms)[r / SEARCH_BLOCK] = 0;
-	}
-	for (int32_t r = m->used; r < row; r++)
-		memset(row_at(m, r), 0, sizeof(float) * (size_t) m->dim);
-	m->used = row + 1;
-}
-
-static void
-clear_row(SearchMatrix *m, int32_t row)
-{
-	floats_at(m, m->scales)[row] = NAN;
-	floats_at(m, m->cosine_scales)[row] = NAN;
-	memset(row_at(m, row), 0, sizeof(float) * (size_t) m->dim);
-}
-
-/* The largest amount; NaN if an element is not finite. */
-static float
-largest(int n, const float *vector)
-{
-	float		most = 0;
-	bool		finite = true;
-
-	for (int e = 0; e < n; e++)
-	{
-		float		amount = fabsf(vector[e]);
-
-		finite &= amount <= FLT_MAX;
-		most = amount > most ? amount : most;
-	}
-	return finite ? most : NAN;
-}
-
-bool
-search_finite(int dim, const float *vector)
-{
-	return !isnan(largest(dim, vector));
-}
-
-/* A number that is surely not less. */
-static float
-upward(double value)
-{
-	float		f = (float) (value * (1 + 0x1p-22));
-
-	return f;
-}
-
-static void
-raise_to(float *largest_yet, float value)
-{
-	if (*largest_yet < value)
-		*largest_yet = value;
-}
-
-/*
- * Codes of a vector with a scale; |vector - scale code| / scale and |code|.  The
- * last few bits of the error are lost, which SLACK makes up for.
- */
-static void
-encode(SearchMatrix *m, int32_t row, const float *vector, float scale,
-	   double *error, double *norm)
-{
-	uint8_t    *code = code_at(m, row);
-	const double inverse = 1 / (double) scale;
-	double		errors[SEARCH_GROUP] = {0};
-	int32_t		squares = 0;
-
-	for (int g = 0; g < m->groups; g++, code += SEARCH_GROUP * SEARCH_BLOCK)
-		for (int l = 0; l < SEARCH_GROUP; l++)
-		{
-			int			e = g * SEARCH_GROUP + l;
-			double		x = e < m->dim ? vector[e] * inverse : 0;
-			int32_t		c = (int32_t) (x + (x < 0 ? -0.5 : 0.5));
-
-			code[l] = (uint8_t) (128 + c);
-			squares += c * c;
-			errors[l] += (x - c) * (x - c);
-		}
-	*error = sqrt(errors[0] + errors[1] + errors[2] + errors[3]);
-	*norm = sqrt(squares);
-}
-
-void
-search_set(SearchMatrix *m, int32_t row, const float *vector)
-{
-	float		most = vector ? largest(m->dim, vector) : NAN;
-	float		scale;
-	double		error,
-				norm,
-				cosine_norm;
-
-	if (row < 0 || row >= m->capacity || (isnan(most) && row >= m->used))
-		return;
-	if (row >= m->used)
-		extend(m, row);
-	if (isnan(most))
-	{
-		clear_row(m, row);
-		return;
-	}
-	scale = most / MAX_CODE * (1 + FLT_EPSILON);	/* codes do not exceed 127 */
-	if (scale < MIN_SCALE)
-		scale = MIN_SCALE;
-	encode(m, row, vector, scale, &error, &norm);
-	if (most == 0)
-		scale = 0;				/* its bounds are 0, then */
-	if (error > 0 && error < MIN_ERROR)
-		error = MIN_ERROR;
-	raise_to(&floats_at(m, m->errors)[row / SEARCH_BLOCK], upward(error));
-	raise_to(&floats_at(m, m->norms)[row / SEARCH_BLOCK], upward(norm));
-	cosine_norm = sqrt(search_kernels()->dot(m->cosine_dim, vector, vector));
-	floats_at(m, m->cosine_scales)[row] = cosine_norm > 0 ?
-		(float) fmin(scale / cosine_norm, FLT_MAX) : 0;
-	floats_at(m, m->scales)[row] = scale;
-	memcpy(row_at(m, row), vector, sizeof(float) * (size_t) m->dim);
-}
 
 /* ------------------------------------------------------------------- sieve */
 
@@ -377,21 +132,21 @@ size_t
 search_work_size(const SearchMatrix *m, int k)
 {
 	k = bounded_k(m, k < 0 ? 0 : k);
-	return aligned(SEARCH_GROUP * (size_t) m->groups) +
-		2 * aligned(2 * sizeof(RankKey) * (size_t) k) +
-		sizeof(Candidate) * (size_t) list_max(k) + ALIGNMENT;
+	return search_aligned(SEARCH_GROUP * (size_t) m->groups) +
+		2 * search_aligned(2 * sizeof(RankKey) * (size_t) k) +
+		sizeof(Candidate) * (size_t) list_max(k) + SEARCH_ALIGNMENT;
 }
 
 static void
 take_memory(Search *s, char *work, int k)
 {
-	work = (char *) aligned((size_t) (uintptr_t) work);
+	work = (char *) search_aligned((size_t) (uintptr_t) work);
 	s->codes = (int8_t *) work;
-	work += aligned(SEARCH_GROUP * (size_t) s->m->groups);
+	work += search_aligned(SEARCH_GROUP * (size_t) s->m->groups);
 	topk_init(&s->bounds, (RankKey *) (void *) work, (size_t) k);
-	work += aligned(2 * sizeof(RankKey) * (size_t) k);
+	work += search_aligned(2 * sizeof(RankKey) * (size_t) k);
 	topk_init(&s->exact, (RankKey *) (void *) work, (size_t) k);
-	work += aligned(2 * sizeof(RankKey) * (size_t) k);
+	work += search_aligned(2 * sizeof(RankKey) * (size_t) k);
 	s->list = (Candidate *) (void *) work;
 	s->n = 0;
 	s->max = list_max(k);
@@ -491,8 +246,8 @@ score_list(Search *s)
 		int32_t		row = s->list[c].row;
 
 		if (c + PREFETCH < s->n)
-			fetch(row_at(s->m, s->list[c + PREFETCH].row), bytes);
-		sieve_push(&s->exact, rank_key(row, exact_score(s, row_at(s->m, row))));
+			fetch(search_row(s->m, s->list[c + PREFETCH].row), bytes);
+		sieve_push(&s->exact, rank_key(row, exact_score(s, search_row(s->m, row))));
 	}
 	s->n = 0;
 }
@@ -547,7 +302,7 @@ prepare(Search *s)
 {
 	const SearchMatrix *m = s->m;
 	const float *q = s->query->vector;
-	float		most = largest(s->dim, q);
+	float		most = search_largest(s->dim, q);
 	double		squares = 0,
 				error_squares = 0,
 				scale,
@@ -559,7 +314,7 @@ prepare(Search *s)
 		return false;
 	frexp(most, &exponent);
 	unit = ldexp(1, most > 0 ? 1 - exponent : 0);
-	scale = upward(most * unit / MAX_CODE);
+	scale = search_upward(most * unit / SEARCH_MAX_CODE);
 	memset(s->codes, 0, SEARCH_GROUP * (size_t) m->groups);
 	for (int e = 0; e < s->dim && most > 0; e++)
 	{
@@ -574,9 +329,9 @@ prepare(Search *s)
 	s->norm = sqrt(s->dot(s->dim, q, q));
 	s->factor = s->query->cosine ? s->norm * unit : unit;
 	s->scan.codes = (const uint8_t *) m + m->codes;
-	s->scan.scales = floats_at(m, s->query->cosine ? m->cosine_scales : m->scales);
-	s->scan.errors = floats_at(m, m->errors);
-	s->scan.norms = floats_at(m, m->norms);
+	s->scan.scales = search_floats(m, s->query->cosine ? m->cosine_scales : m->scales);
+	s->scan.errors = search_floats(m, m->errors);
+	s->scan.norms = search_floats(m, m->norms);
 	s->scan.query = s->codes;
 	s->scan.groups = m->groups;
 	s->scan.start = -128 * sum;
@@ -591,7 +346,7 @@ static void
 search_all(Search *s)
 {
 	const SearchScanKernel kernel = search_kernels()->scan;
-	const int32_t end = (int32_t) block_count(s->m->used);
+	const int32_t end = (int32_t) search_blocks(s->m->used);
 	SearchFound found[SEARCH_NFOUND];
 	int32_t		block = 0;
 	int			n;

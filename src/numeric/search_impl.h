@@ -1,6 +1,6 @@
 /*
  * search_impl.h
- *	  What search.c, search_scan.c and search_exact.c share: the layout of the
+ *	  What the search*.c share: the layout of the
  *	  block, the kernels, and their choice.
  *
  * Codes are in blocks of SEARCH_BLOCK rows.  A block has the codes of its rows
@@ -38,6 +38,43 @@ struct SearchMatrix
 	size_t		norms;			/* float per block */
 	size_t		rows;			/* float: the vectors themselves */
 };
+
+#define SEARCH_ALIGNMENT 64
+#define SEARCH_MAX_CODE 127
+
+static inline size_t
+search_aligned(size_t size)
+{
+	return (size + SEARCH_ALIGNMENT - 1) & ~(size_t) (SEARCH_ALIGNMENT - 1);
+}
+
+static inline size_t
+search_blocks(int32_t rows)
+{
+	return ((size_t) rows + SEARCH_BLOCK - 1) / SEARCH_BLOCK;
+}
+
+static inline float *
+search_floats(const SearchMatrix *m, size_t offset)
+{
+	return (float *) ((char *) (uintptr_t) m + offset);
+}
+
+static inline float *
+search_row(const SearchMatrix *m, int32_t row)
+{
+	return search_floats(m, m->rows) + (size_t) row * (size_t) m->dim;
+}
+
+/* A number that is surely not less. */
+static inline float
+search_upward(double value)
+{
+	return (float) (value * (1 + 0x1p-22));
+}
+
+/* The largest amount among elements; NaN if one of them is not finite. */
+extern float search_largest(int n, const float *vector);
 
 /* ------------------------------------------------------------------ scan */
 
