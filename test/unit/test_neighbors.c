@@ -318,7 +318,7 @@ judge_row(World *w, int i, double *exact, Verdict *v)
 	float		listed[64];
 	int			n = neighbors_topk(w->nl, i, list, listed),
 				positive = 0;
-	double		sorted[1024];
+	double		sorted[1024] = {0};
 
 	exact_row(w, i, exact);
 	for (int j = 1; j <= w->s->nitems; j++)
