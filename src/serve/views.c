@@ -63,67 +63,65 @@ create_interactions(const RecsysSource *source)
 	comment_on(source, "interactions", "last_time", "time of the user's newest event on the item");
 }
 
+/* A view over what every model has of a kind; "first" is a branch without rows. */
 static void
-create_item_similarity(const RecsysSource *source)
+create_union(const RecsysSource *source, const char *view, const char *first,
+			 const char *columns,
+			 char *(*sql_of) (const ModelAlgorithm *algorithm, const RecsysSource *source,
+							  const char *model))
 {
 	StringInfoData sql;
 	ListCell   *lc;
 
 	initStringInfo(&sql);
-	appendStringInfo(&sql,
-					 "CREATE OR REPLACE VIEW %1$s.item_similarity AS"
-					 " SELECT NULL::name AS model, i.key AS item_id,"
-					 " i.key AS similar_item_id, NULL::real AS score"
-					 " FROM %1$s.items i WHERE false",
-					 quote_identifier(NameStr(source->name)));
+	appendStringInfo(&sql, "CREATE OR REPLACE VIEW %1$s.%2$s AS"
+					 " SELECT NULL::name AS model, %3$s FROM %1$s.items i WHERE false",
+					 quote_identifier(NameStr(source->name)), view, first);
 	foreach(lc, catalog_models(source->id))
 	{
 		const RecsysModel *model = lfirst(lc);
-		const ModelAlgorithm *algorithm = model_algorithm(model->algorithm);
+		char	   *branch = sql_of(model_algorithm(model->algorithm), source, NameStr(model->name));
 
-		if (algorithm->similarity_sql)
-			appendStringInfo(&sql,
-							 " UNION ALL SELECT %s::name, s.item_id, s.similar_item_id, s.score FROM (%s) s",
-							 quote_literal_cstr(NameStr(model->name)),
-							 algorithm->similarity_sql(source, NameStr(model->name)));
+		if (branch)
+			appendStringInfo(&sql, " UNION ALL SELECT %s::name, %s FROM (%s) m",
+							 quote_literal_cstr(NameStr(model->name)), columns, branch);
 	}
 	catalog_execute_as(source->owner, sql.data);
+	comment_on(source, view, "model", "name of the model");
+	comment_on(source, view, "item_id", "key of the item");
+}
+
+static char *
+similarity_of(const ModelAlgorithm *algorithm, const RecsysSource *source, const char *model)
+{
+	return algorithm->similarity_sql ? algorithm->similarity_sql(source, model) : NULL;
+}
+
+static void
+create_item_similarity(const RecsysSource *source)
+{
+	create_union(source, "item_similarity",
+				 "i.key AS item_id, i.key AS similar_item_id, NULL::real AS score",
+				 "m.item_id, m.similar_item_id, m.score", similarity_of);
 	comment_on(source, "item_similarity", NULL,
 			   "similar items as the models have published them");
-	comment_on(source, "item_similarity", "model", "name of the model");
-	comment_on(source, "item_similarity", "item_id", "key of the item");
 	comment_on(source, "item_similarity", "similar_item_id", "key of an item similar to it");
 	comment_on(source, "item_similarity", "score", "similarity of the two");
+}
+
+static char *
+factors_of(const ModelAlgorithm *algorithm, const RecsysSource *source, const char *model)
+{
+	return algorithm->factors_sql ? algorithm->factors_sql(source, model) : NULL;
 }
 
 static void
 create_item_factors(const RecsysSource *source)
 {
-	StringInfoData sql;
-	ListCell   *lc;
-
-	initStringInfo(&sql);
-	appendStringInfo(&sql,
-					 "CREATE OR REPLACE VIEW %1$s.item_factors AS"
-					 " SELECT NULL::name AS model, i.key AS item_id, NULL::real[] AS factors"
-					 " FROM %1$s.items i WHERE false",
-					 quote_identifier(NameStr(source->name)));
-	foreach(lc, catalog_models(source->id))
-	{
-		const RecsysModel *model = lfirst(lc);
-		const ModelAlgorithm *algorithm = model_algorithm(model->algorithm);
-
-		if (algorithm->factors_sql)
-			appendStringInfo(&sql,
-							 " UNION ALL SELECT %s::name, f.item_id, f.factors FROM (%s) f",
-							 quote_literal_cstr(NameStr(model->name)),
-							 algorithm->factors_sql(source, NameStr(model->name)));
-	}
-	catalog_execute_as(source->owner, sql.data);
+	create_union(source, "item_factors", "i.key AS item_id, NULL::real[] AS factors",
+				 "m.item_id, m.factors", factors_of);
 	comment_on(source, "item_factors", NULL,
 			   "vectors of items in the versions that embedding models serve");
-	comment_on(source, "item_factors", "model", "name of the model");
-	comment_on(source, "item_factors", "item_id", "key of the item");
 	comment_on(source, "item_factors", "factors",
 			   source->explicit_feedback ? "factors of the item, its bias last" :
 			   "factors of the item");
