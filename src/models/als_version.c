@@ -30,6 +30,7 @@
 #include "utils/timestamp.h"
 
 #include "models/als_version.h"
+#include "state/array.h"
 #include "state/checked.h"
 
 /* The matrix is written when it has moved by this part. */
@@ -99,25 +100,6 @@ open_factors(AlsModel *m)
 	check_columns(factors, FACTORS_NCOLUMNS);
 	LockRelation(factors->rel, RowExclusiveLock);
 	return factors;
-}
-
-static Datum
-float_array(const float *data, int n)
-{
-	Size		size = (n > 0 ? ARR_OVERHEAD_NONULLS(1) : ARR_OVERHEAD_NONULLS(0)) +
-		sizeof(float) * n;
-	ArrayType  *array = palloc0(size);
-
-	SET_VARSIZE(array, size);
-	array->elemtype = FLOAT4OID;
-	if (n > 0)
-	{
-		array->ndim = 1;
-		ARR_DIMS(array)[0] = n;
-		ARR_LBOUND(array)[0] = 1;
-		memcpy(ARR_DATA_PTR(array), data, sizeof(float) * n);
-	}
-	return PointerGetDatum(array);
 }
 
 /* ---------------------------------------------------------------------- read */
@@ -250,7 +232,7 @@ renew_version_row(StateTable *versions, int64 publish, const float *item_gram, i
 	heap_deform_tuple(tuple, RelationGetDescr(versions->rel), values, nulls);
 	values[VERSION_PUBLISH - 1] = Int64GetDatum(publish);
 	if (item_gram)
-		values[VERSION_ITEM_GRAM - 1] = float_array(item_gram, dim * dim);
+		values[VERSION_ITEM_GRAM - 1] = array_datum(item_gram, dim * dim, sizeof(float), FLOAT4OID);
 	table_put(versions, 1, values, nulls);
 	heap_freetuple(tuple);
 }
@@ -270,7 +252,8 @@ write_factors(AlsModel *m, int32 item, int64 publish)
 		CHECK_FOR_INTERRUPTS();
 		values[FACTORS_ITEM - 1] = Int32GetDatum(item);
 		values[FACTORS_VECTOR - 1] =
-			float_array(vector, als_online_present(m->online, item) ? m->version.dim : 0);
+			array_datum(vector, als_online_present(m->online, item) ? m->version.dim : 0,
+						sizeof(float), FLOAT4OID);
 		table_put(factors, 2, values, NULL);
 		pfree(DatumGetPointer(values[FACTORS_VECTOR - 1]));
 	}
@@ -347,7 +330,7 @@ als_write_void(AlsModel *m)
 		values[VERSION_DIM - 1] = Int32GetDatum(found.dim);
 		values[VERSION_LOSS - 1] = values[VERSION_MEAN - 1] = Float8GetDatum(0);
 		values[VERSION_ITEM_GRAM - 1] = values[VERSION_USER_GRAM - 1] =
-			values[VERSION_USER_MOMENT - 1] = float_array(NULL, 0);
+			values[VERSION_USER_MOMENT - 1] = array_datum(NULL, 0, sizeof(float), FLOAT4OID);
 		table_insert(versions, values, NULL);
 		m->told = true;
 	}

@@ -10,11 +10,11 @@
 
 #include "catalog/pg_type_d.h"
 #include "miscadmin.h"
-#include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 
 #include "serve/serve.h"
+#include "state/array.h"
 
 PG_FUNCTION_INFO_V1(recsys_similar_users);
 PG_FUNCTION_INFO_V1(recsys_user_factors);
@@ -174,21 +174,6 @@ recsys_similar_users(PG_FUNCTION_ARGS)
 
 /* ---------------------------------------------------------------- vectors */
 
-static Datum
-real_array(const float *values, int n)
-{
-	Size		size = ARR_OVERHEAD_NONULLS(1) + sizeof(float) * n;
-	ArrayType  *array = palloc0(size);
-
-	SET_VARSIZE(array, size);
-	array->ndim = 1;
-	array->elemtype = FLOAT4OID;
-	ARR_DIMS(array)[0] = n;
-	ARR_LBOUND(array)[0] = 1;
-	memcpy(ARR_DATA_PTR(array), values, sizeof(float) * n);
-	return PointerGetDatum(array);
-}
-
 /* user_factors(user_id, model) */
 Datum
 recsys_user_factors(PG_FUNCTION_ARGS)
@@ -212,7 +197,7 @@ recsys_user_factors(PG_FUNCTION_ARGS)
 	if (vector)
 	{
 		old = MemoryContextSwitchTo(call.caller);
-		result = real_array(vector, dim);
+		result = array_datum(vector, dim, sizeof(float), FLOAT4OID);
 		MemoryContextSwitchTo(old);
 	}
 	serve_end(&call);

@@ -20,6 +20,7 @@
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 
+#include "state/array.h"
 #include "state/profiles_impl.h"
 #include "state/table.h"
 
@@ -278,22 +279,6 @@ profiles_load_all(Profiles *ps, Size limit)
 
 /* ---------------------------------------------------------------- writing */
 
-static Datum
-make_array(const void *data, int n, int width, Oid type)
-{
-	Size		size = ARR_OVERHEAD_NONULLS(1) + (Size) width * n;
-	ArrayType  *array = palloc0(size);
-
-	SET_VARSIZE(array, size);
-	array->ndim = 1;
-	array->dataoffset = 0;
-	array->elemtype = type;
-	ARR_DIMS(array)[0] = n;
-	ARR_LBOUND(array)[0] = 1;
-	memcpy(ARR_DATA_PTR(array), data, (Size) width * n);
-	return PointerGetDatum(array);
-}
-
 static void
 write_segment(StateTable *t, Profiles *ps, Profile *p, int32 segment)
 {
@@ -321,10 +306,10 @@ write_segment(StateTable *t, Profiles *ps, Profile *p, int32 segment)
 		return;
 	}
 	values[COL_LANDMARK] = Int32GetDatum(ps->landmark);
-	values[COL_ITEMS] = make_array(items, n, sizeof(int32), INT4OID);
-	values[COL_WEIGHTS] = make_array(weights, n, sizeof(double), FLOAT8OID);
-	values[COL_COUNTS] = make_array(counts, n, sizeof(int32), INT4OID);
-	values[COL_TIMES] = make_array(times, n, sizeof(TimestampTz), INT8OID);
+	values[COL_ITEMS] = array_datum(items, n, sizeof(int32), INT4OID);
+	values[COL_WEIGHTS] = array_datum(weights, n, sizeof(double), FLOAT8OID);
+	values[COL_COUNTS] = array_datum(counts, n, sizeof(int32), INT4OID);
+	values[COL_TIMES] = array_datum(times, n, sizeof(TimestampTz), INT8OID);
 	if (segment > p->stored_segment)
 		table_insert(t, values, NULL);
 	else
