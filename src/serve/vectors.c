@@ -16,6 +16,7 @@
 #include "access/parallel.h"
 #include "access/xact.h"
 #include "miscadmin.h"
+#include "storage/ipc.h"
 #include "storage/lmgr.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
@@ -103,9 +104,7 @@ open_version(ServeContext *cx)
 		vectors_close(v);
 		return NULL;
 	}
-	v->cosine_dim = v->version.dim;
-	if (cx->source->explicit_feedback && v->cosine_dim > 1)
-		v->cosine_dim--;		/* not the bias */
+	v->cosine_dim = vectors_cosine_dim(cx->source, v->version.dim);
 	return v;
 }
 
@@ -312,4 +311,37 @@ vectors_published(const RecsysSource *source, const RecsysModel *model)
 	PopActiveSnapshot();
 	CommitTransactionCommand();
 	MemoryContextSwitchTo(old);
+}
+
+/* ----------------------------------------------------------------- trainings */
+
+static void
+prepare_slot(VectorSlot *slot, int dim, int cosine_dim, const float *gram,
+			 int n, const int32 *items, const float *vectors)
+{
+	dsm_segment *segment = segment_of(slot, dim, cosine_dim, gram, n, items, vectors);
+
+	if (segment == NULL)
+		return;
+	(void) slot_publish(slot, segment, 0);
+	dsm_detach(segment);
+}
+
+void
+vectors_prepare(int32 model_id, int32 version, int dim, int cosine_dim,
+				const float *gram, int n, const int32 *items, const float *vectors)
+{
+	VectorSlot *slot;
+
+	if (vector_control == NULL || recsys_search_memory_mb == 0)
+		return;
+	slot = slot_prepare(model_id, version);
+	if (slot == NULL)
+		return;
+	PG_ENSURE_ERROR_CLEANUP(slot_release_on_error, PointerGetDatum(slot));
+	{
+		prepare_slot(slot, dim, cosine_dim, gram, n, items, vectors);
+	}
+	PG_END_ENSURE_ERROR_CLEANUP(slot_release_on_error, PointerGetDatum(slot));
+	slot_release(slot);
 }

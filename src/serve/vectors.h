@@ -45,6 +45,23 @@ extern int	vectors_top(Vectors *v, const SearchQuery *query, SearchHit *hits);
  * version: if the model has a segment, bring it up to date. */
 extern void vectors_published(const RecsysSource *source, const RecsysModel *model);
 
+/* Of a vector's elements, those that count for the cosine: not the bias. */
+static inline int
+vectors_cosine_dim(const RecsysSource *source, int dim)
+{
+	return source->explicit_feedback && dim > 1 ? dim - 1 : dim;
+}
+
+/*
+ * For a training, inside the transaction that replaces the version: a segment of the
+ * new one, so that readers need not wait for somebody to make it.  Prepared when the
+ * vectors are known, announced right before the commit, when the version's row is.  Does nothing where nobody
+ * reads the model's vectors or there is no room for both versions.
+ */
+extern void vectors_prepare(int32 model_id, int32 version, int dim, int cosine_dim,
+							const float *gram, int n, const int32 *items, const float *vectors);
+extern void vectors_announce(int32 model_id, int32 version, TimestampTz trained_at, int64 publish);
+
 /* Give back the segments of a model that is gone or reset, of all models of this
  * database but some (a list of ids), of a database that has been dropped. */
 extern void vectors_forget(int32 model_id);

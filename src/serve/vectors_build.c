@@ -88,31 +88,38 @@ typedef struct Extent
 /* Numbers are never reused, so after a while a source has none of the small
  * ones: the rows begin with the smallest there is. */
 static Extent
-extent_of(Vectors *v)
+extent_of(int32 first, int32 last, int dim)
 {
-	int32		a = item_at_end(v, ForwardScanDirection);
-	int32		b = item_at_end(v, BackwardScanDirection);
 	int64		rows;
 	Extent		e;
 
-	e.first = Max(Min(a, b), 0);
-	rows = (int64) Max(a, b) + 1 - e.first;
+	e.first = Max(first, 0);
+	rows = (int64) last + 1 - e.first;
 	rows += rows / SLACK_PART + SLACK_ROWS;
 	e.capacity = (int32) Min(rows, (int64) PG_INT32_MAX - e.first);
 	e.gram = ALIGNED(sizeof(SegmentHeader));
-	e.matrix = e.gram + ALIGNED(sizeof(float) * v->version.dim * v->version.dim);
-	e.size = add_size(e.matrix, search_size(e.capacity, v->version.dim));
+	e.matrix = e.gram + ALIGNED(sizeof(float) * dim * dim);
+	e.size = add_size(e.matrix, search_size(e.capacity, dim));
 	return e;
+}
+
+static Extent
+extent_of_table(Vectors *v)
+{
+	int32		a = item_at_end(v, ForwardScanDirection);
+	int32		b = item_at_end(v, BackwardScanDirection);
+
+	return extent_of(Min(a, b), Max(a, b), v->version.dim);
 }
 
 /* ------------------------------------------------------------------- making */
 
 static void
-set_gram(Vectors *v, SegmentHeader *header, const float *gram)
+set_gram(SegmentHeader *header, const float *gram)
 {
 	header->has_gram = gram != NULL;
 	if (gram)
-		memcpy(segment_gram(header), gram, sizeof(float) * v->version.dim * v->version.dim);
+		memcpy(segment_gram(header), gram, sizeof(float) * header->dim * header->dim);
 }
 
 static float *
@@ -132,7 +139,7 @@ fill(Vectors *v, VectorSlot *slot, SegmentHeader *header)
 	Datum		key = Int32GetDatum(v->version.version);
 	int			n = 0;
 
-	set_gram(v, header, read_gram(v));
+	set_gram(header, read_gram(v));
 	for (TupleTableSlot *row = table_get(v->factors, v->cx->snapshot, 1, &key);
 		 row; row = table_get_next(v->factors))
 	{
@@ -168,23 +175,61 @@ allocate(VectorSlot *slot, Size size)
 	return segment;
 }
 
+/* Without rows; the resource owner's until it is complete. */
+static SegmentHeader *
+start_segment(dsm_segment *segment, const Extent *e, int dim, int cosine_dim)
+{
+	SegmentHeader *header = dsm_segment_address(segment);
+
+	dsm_unpin_mapping(segment);
+	header->first = e->first;
+	header->dim = dim;
+	header->has_gram = false;
+	header->gram = e->gram;
+	header->matrix = e->matrix;
+	search_init(segment_matrix(header), e->capacity, dim, cosine_dim);
+	return header;
+}
+
 dsm_segment *
 segment_build(Vectors *v, VectorSlot *slot)
 {
-	Extent		e = extent_of(v);
+	Extent		e = extent_of_table(v);
 	dsm_segment *segment = allocate(slot, e.size);
-	SegmentHeader *header;
 
 	if (segment == NULL)
 		return NULL;
-	dsm_unpin_mapping(segment);	/* until it is complete */
-	header = dsm_segment_address(segment);
-	header->first = e.first;
-	header->dim = v->version.dim;
-	header->gram = e.gram;
-	header->matrix = e.matrix;
-	search_init(segment_matrix(header), e.capacity, v->version.dim, v->cosine_dim);
-	fill(v, slot, header);
+	fill(v, slot, start_segment(segment, &e, v->version.dim, v->cosine_dim));
+	dsm_pin_mapping(segment);
+	return segment;
+}
+
+dsm_segment *
+segment_of(VectorSlot *slot, int dim, int cosine_dim, const float *gram,
+		   int n, const int32 *items, const float *vectors)
+{
+	int32		first = n > 0 ? items[0] : 0,
+				last = first;
+	dsm_segment *segment;
+	SegmentHeader *header;
+	Extent		e;
+
+	for (int x = 0; x < n; x++)
+	{
+		first = Min(first, items[x]);
+		last = Max(last, items[x]);
+	}
+	e = extent_of(first, last, dim);
+	if (!slot_make_room(slot, e.size) || (segment = segment_create(e.size)) == NULL)
+		return NULL;
+	header = start_segment(segment, &e, dim, cosine_dim);
+	set_gram(header, gram);
+	for (int x = 0; x < n; x++)
+	{
+		if (x % LOOK_ROWS == 0)
+			CHECK_FOR_INTERRUPTS();
+		search_set(segment_matrix(header), items[x] - e.first, vectors + (Size) x * dim);
+	}
 	dsm_pin_mapping(segment);
 	return segment;
 }
@@ -274,7 +319,7 @@ segment_freshen(Vectors *v, Mapping *mapping)
 	{
 		write_batch(mapping, &batch);
 		LWLockAcquire(mapping->slot->lock, LW_EXCLUSIVE);
-		set_gram(v, mapping->header, gram);
+		set_gram(mapping->header, gram);
 		LWLockRelease(mapping->slot->lock);
 	}
 	pfree(batch.vectors);

@@ -57,7 +57,8 @@ typedef struct VectorSlot
 	Oid			dboid;
 	int32		model_id;
 	int32		version;
-	TimestampTz trained_at;		/* tells versions apart that have one number */
+	TimestampTz trained_at;		/* tells versions apart that have one number;
+								 * 0: prepared by a training, not committed */
 	SlotState	state;
 	bool		busy;			/* somebody builds, replaces or freshens */
 	bool		doomed;			/* the model is gone: free it when not busy */
@@ -152,6 +153,9 @@ typedef enum ClaimResult
 } ClaimResult;
 
 extern ClaimResult slot_claim(int32 model_id, const EmbeddingVersion *version, VectorSlot **slot);
+/* A slot, claimed, for a version that nobody sees yet; NULL if nobody reads the model's
+ * vectors now, or no slot is free. */
+extern VectorSlot *slot_prepare(int32 model_id, int32 version);
 /* Ends what slot_claim() began.  A slot without segment is free again. */
 extern void slot_release(VectorSlot *slot);
 /* False: it makes no progress. */
@@ -182,12 +186,16 @@ extern bool vectors_changed_by_us(const Vectors *v);
 
 /* A segment with all vectors that the snapshot sees, mapped for good; NULL: no room. */
 extern dsm_segment *segment_build(Vectors *v, VectorSlot *slot);
+/* The same from memory: vectors of items[0 .. n - 1], gram or NULL. */
+extern dsm_segment *segment_of(VectorSlot *slot, int dim, int cosine_dim, const float *gram,
+							   int n, const int32 *items, const float *vectors);
 /* Applies to the claimed slot's segment what was published since; false: it does not
  * fit in. */
 extern bool segment_freshen(Vectors *v, Mapping *mapping);
 
 /* ------------------------------------------------------------ vectors_map.c */
 
+extern void slot_release_on_error(int code, Datum slot);
 /* Sets v->mapping to a segment that is up to date, waiting for it if need be. */
 extern MapResult vectors_map(Vectors *v, bool wait);
 extern void mapping_release(Mapping *mapping);

@@ -226,8 +226,8 @@ map_slot(VectorSlot *slot, int32 model_id, const EmbeddingVersion *version, bool
 
 /* ------------------------------------------------------ making, freshening */
 
-static void
-release_on_error(int code, Datum arg)
+void
+slot_release_on_error(int code, Datum arg)
 {
 	(void) code;
 	slot_release((VectorSlot *) DatumGetPointer(arg));
@@ -278,11 +278,11 @@ work_claimed(Vectors *v, VectorSlot *slot)
 {
 	MapResult	result;
 
-	PG_ENSURE_ERROR_CLEANUP(release_on_error, PointerGetDatum(slot));
+	PG_ENSURE_ERROR_CLEANUP(slot_release_on_error, PointerGetDatum(slot));
 	{
 		result = work_on(v, slot);
 	}
-	PG_END_ENSURE_ERROR_CLEANUP(release_on_error, PointerGetDatum(slot));
+	PG_END_ENSURE_ERROR_CLEANUP(slot_release_on_error, PointerGetDatum(slot));
 	slot_release(slot);
 	return result;
 }

@@ -142,7 +142,7 @@ slot_is(const VectorSlot *slot, int32 model_id, const EmbeddingVersion *version)
 }
 
 static VectorSlot *
-free_slot(dsm_handle *retired)
+free_slot(dsm_handle *retired, int *nretired)
 {
 	VectorSlot *idle;
 
@@ -151,8 +151,29 @@ free_slot(dsm_handle *retired)
 			return &vector_control->slots[i];
 	idle = most_idle();
 	if (idle)
-		*retired = retire(idle);
+		retired[(*nretired)++] = retire(idle);
 	return idle;
+}
+
+/* Neither the slot itself nor that of a newer version, or one that may become that,
+ * but of its model. */
+static bool
+is_older(const VectorSlot *s, const VectorSlot *slot)
+{
+	return s != slot && of_model(s, slot->model_id) && s->trained_at != 0 &&
+		(s->version < slot->version || s->trained_at < slot->trained_at);
+}
+
+/* Retires slots of older versions; returns how many. */
+static int
+retire_older(const VectorSlot *slot, dsm_handle *retired)
+{
+	int			n = 0;
+
+	for (int i = 0; i < VECTOR_SLOTS; i++)
+		if (is_older(&vector_control->slots[i], slot))
+			retired[n++] = retire(&vector_control->slots[i]);
+	return n;
 }
 
 static ClaimResult
@@ -185,7 +206,8 @@ ClaimResult
 slot_claim(int32 model_id, const EmbeddingVersion *version, VectorSlot **slot)
 {
 	ClaimResult result = CLAIM_FULL;
-	dsm_handle	retired = DSM_HANDLE_INVALID;
+	dsm_handle	retired[VECTOR_SLOTS];
+	int			nretired = 0;
 	bool		newer = false;
 
 	*slot = NULL;
@@ -200,17 +222,70 @@ slot_claim(int32 model_id, const EmbeddingVersion *version, VectorSlot **slot)
 			s->trained_at > version->trained_at;
 	}
 	if (*slot)
+	{
 		result = claim_existing(*slot, version->publish);
+		/* one that a training has prepared is wanted from now on */
+		nretired = retire_older(*slot, retired);
+	}
 	else if (newer)
 		result = CLAIM_OLD;
-	else if ((*slot = free_slot(&retired)) != NULL)
+	else if ((*slot = free_slot(retired, &nretired)) != NULL)
 	{
 		start_building(*slot, model_id, version);
 		result = CLAIM_MINE;
 	}
 	LWLockRelease(vector_control->lock);
-	unpin(&retired, 1);
+	unpin(retired, nretired);
 	return result;
+}
+
+VectorSlot *
+slot_prepare(int32 model_id, int32 version)
+{
+	const EmbeddingVersion prepared = {.version = version};
+	dsm_handle	retired[VECTOR_SLOTS];
+	int			nretired = 0;
+	bool		served = false;
+	VectorSlot *slot = NULL;
+
+	LWLockAcquire(vector_control->lock, LW_EXCLUSIVE);
+	for (int i = 0; i < VECTOR_SLOTS; i++)
+	{
+		VectorSlot *s = &vector_control->slots[i];
+
+		if (of_model(s, model_id) && s->trained_at == 0)
+			retired[nretired++] = retire(s);	/* of a training that failed */
+		else
+			served |= of_model(s, model_id);
+	}
+	if (served)
+		slot = free_slot(retired, &nretired);
+	if (slot)
+		start_building(slot, model_id, &prepared);
+	LWLockRelease(vector_control->lock);
+	unpin(retired, nretired);
+	return slot;
+}
+
+void
+vectors_announce(int32 model_id, int32 version, TimestampTz trained_at, int64 publish)
+{
+	if (vector_control == NULL)
+		return;
+	LWLockAcquire(vector_control->lock, LW_EXCLUSIVE);
+	for (int i = 0; i < VECTOR_SLOTS; i++)
+	{
+		VectorSlot *slot = &vector_control->slots[i];
+
+		if (!of_model(slot, model_id) || slot->version != version ||
+			slot->trained_at != 0 || slot->state != SLOT_READY)
+			continue;
+		LWLockAcquire(slot->lock, LW_EXCLUSIVE);
+		slot->trained_at = trained_at;
+		slot->publish = publish;
+		LWLockRelease(slot->lock);
+	}
+	LWLockRelease(vector_control->lock);
 }
 
 void
@@ -292,26 +367,6 @@ slot_make_room(VectorSlot *slot, Size bytes)
 	return fits;
 }
 
-/* Neither the slot itself nor that of a newer version, but of its model. */
-static bool
-is_older(const VectorSlot *s, const VectorSlot *slot)
-{
-	return s != slot && of_model(s, slot->model_id) &&
-		(s->version < slot->version || s->trained_at < slot->trained_at);
-}
-
-/* Retires slots of older versions; returns how many. */
-static int
-retire_older(const VectorSlot *slot, dsm_handle *retired)
-{
-	int			n = 0;
-
-	for (int i = 0; i < VECTOR_SLOTS; i++)
-		if (is_older(&vector_control->slots[i], slot))
-			retired[n++] = retire(&vector_control->slots[i]);
-	return n;
-}
-
 bool
 slot_sacrifice(VectorSlot *slot)
 {
@@ -358,7 +413,9 @@ slot_publish(VectorSlot *slot, dsm_segment *segment, int64 publish)
 		slot->reserved = 0;
 		pg_atomic_fetch_add_u64(&slot->generation, 1);
 		LWLockRelease(slot->lock);
-		nretired += retire_older(slot, retired + nretired);
+		/* what is only prepared can't take anybody's place yet */
+		if (slot->trained_at != 0)
+			nretired += retire_older(slot, retired + nretired);
 	}
 	LWLockRelease(vector_control->lock);
 	unpin(retired, nretired);

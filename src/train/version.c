@@ -31,6 +31,8 @@
 #include "utils/timestamp.h"
 
 #include "models/embedding.h"
+#include "serve/vectors.h"
+#include "state/array.h"
 #include "state/checked.h"
 #include "stream/launcher.h"
 #include "train/trainer.h"
@@ -38,36 +40,18 @@
 /* Vectors between two looks at whether to go on. */
 #define CHECK_EVERY 256
 
-static ArrayType *
-make_array(const float *data, int n)
-{
-	Size		size = (n > 0 ? ARR_OVERHEAD_NONULLS(1) : ARR_OVERHEAD_NONULLS(0)) +
-		sizeof(float) * n;
-	ArrayType  *array;
-
-	if (n == 0)
-		return construct_empty_array(FLOAT4OID);
-	array = palloc0(size);
-	SET_VARSIZE(array, size);
-	array->ndim = 1;
-	array->elemtype = FLOAT4OID;
-	ARR_DIMS(array)[0] = n;
-	ARR_LBOUND(array)[0] = 1;
-	memcpy(ARR_DATA_PTR(array), data, sizeof(float) * n);
-	return array;
-}
-
 static Datum
 matrix_datum(const float *matrix, int dim)
 {
-	return PointerGetDatum(make_array(matrix, matrix == NULL ? 0 : dim * dim));
+	return array_datum(matrix, matrix == NULL ? 0 : dim * dim, sizeof(float), FLOAT4OID);
 }
 
 static void
 write_vectors(Trainer *t, StateTable *factors, const TrainedVectors *trained,
 			  int32 version, int64 publish)
 {
-	ArrayType  *array = make_array(trained->vectors, trained->dim);
+	ArrayType  *array = DatumGetArrayTypeP(array_datum(trained->vectors, trained->dim,
+														sizeof(float), FLOAT4OID));
 	Datum		values[FACTORS_NCOLUMNS];
 
 	values[FACTORS_VERSION - 1] = Int32GetDatum(version);
@@ -87,7 +71,8 @@ write_vectors(Trainer *t, StateTable *factors, const TrainedVectors *trained,
 	}
 }
 
-static void
+/* Returns when it was trained. */
+static TimestampTz
 write_version(Trainer *t, StateTable *versions, const TrainedVectors *trained,
 			  int32 version, int64 publish)
 {
@@ -111,6 +96,7 @@ write_version(Trainer *t, StateTable *versions, const TrainedVectors *trained,
 	values[VERSION_USER_GRAM - 1] = matrix_datum(trained->user_gram, trained->dim);
 	values[VERSION_USER_MOMENT - 1] = matrix_datum(trained->user_moment, trained->dim);
 	table_insert(versions, values, NULL);
+	return now;
 }
 
 /* The model as it is declared now is the one that was trained. */
@@ -172,9 +158,11 @@ read_old(Trainer *t, EmbeddingVersion *old)
 	checked_close(versions);
 }
 
-/* From here on nobody publishes.  The row may have been renewed since "seen". */
+/* From here on nobody publishes.  The row may have been renewed since "seen".
+ * Fills in numbers and time of the new version. */
 static void
-swap(Trainer *t, const TrainedVectors *trained, const EmbeddingVersion *seen)
+swap(Trainer *t, const TrainedVectors *trained, const EmbeddingVersion *seen,
+	 EmbeddingVersion *new)
 {
 	StateTable *versions = embedding_open_version(t->source, t->model);
 	EmbeddingVersion old;
@@ -196,7 +184,9 @@ swap(Trainer *t, const TrainedVectors *trained, const EmbeddingVersion *seen)
 				 errmsg("version %d of model \"%s\" was replaced by version %d while it was trained",
 						seen->version, NameStr(t->model->name), old.version),
 				 errhint("Leave the tables of a source to its workers.")));
-	write_version(t, versions, trained, old.version + 1, old.publish + 1);
+	new->version = old.version + 1;
+	new->publish = old.publish + 1;
+	new->trained_at = write_version(t, versions, trained, new->version, new->publish);
 	checked_close(versions);
 }
 
@@ -233,6 +223,7 @@ version_replace(Trainer *t, const TrainedVectors *trained)
 	MemoryContext scratch = AllocSetContextCreate(t->context, "recsys version", ALLOCSET_DEFAULT_SIZES);
 	MemoryContext old = MemoryContextSwitchTo(scratch);
 	EmbeddingVersion seen;
+	EmbeddingVersion new;
 	StateTable *factors;
 
 	trainer_begin(t);
@@ -243,9 +234,13 @@ version_replace(Trainer *t, const TrainedVectors *trained)
 	LockRelation(factors->rel, RowExclusiveLock);
 	write_vectors(t, factors, trained, seen.version + 1, seen.publish + 1);
 	checked_close(factors);
-	swap(t, trained, &seen);
+	vectors_prepare(t->model->id, seen.version + 1, trained->dim,
+					vectors_cosine_dim(t->source, trained->dim), trained->item_gram,
+					trained->items, trained->item_ids, trained->vectors);
+	swap(t, trained, &seen, &new);
 	mark_ready(t);
 	trainer_inject(t, INJECT_SWAP);
+	vectors_announce(t->model->id, new.version, new.trained_at, new.publish);
 	trainer_commit(t);
 	training_outcome(TRAINING_DONE);
 	wake_stream_worker(t);

@@ -328,6 +328,36 @@ $standby->restart;
 like(without_room($standby, 'not preloaded'), qr/shared_preload_libraries/, 'that names what to add');
 $standby->stop;
 
+# ------------------------------------------------------------------ trainings
+
+# A training leaves the segment of its version behind: whoever asks first finds it.
+$node->safe_psql('postgres', q{
+	DELETE FROM shop.taste_factors WHERE item_id > 1000;
+	UPDATE shop.taste_version SET trained_at = clock_timestamp();
+	SELECT recsys.resume('shop');
+	SELECT recsys.wait_for('shop')});
+$node->safe_psql('postgres', 'SELECT * FROM shop.recommend(1)');
+my $version = $node->safe_psql('postgres', 'SELECT version + 1 FROM shop.taste_version');
+# It is there before the version is: a lock holds up the commit.
+my $prepared = $node->safe_psql('postgres', q{
+	BEGIN;
+	LOCK TABLE shop.taste_version IN SHARE MODE;
+	\! psql -XAtq -c "SELECT recsys.train('shop', 'taste')" >/dev/null 2>&1 &
+	DO $$ BEGIN
+		FOR i IN 1 .. 300 LOOP
+			EXIT WHEN (SELECT count(*) = 2 FROM recsys.search_segments());
+			PERFORM pg_sleep(0.1);
+		END LOOP;
+	END $$;
+	SELECT count(*), max(s.version) - max(v.version) FROM recsys.search_segments() s, shop.taste_version v;
+	SELECT must_agree(2);
+	SELECT count(*) FROM recsys.search_segments();
+	COMMIT});
+is($prepared =~ s/\s+/ /gr, '2|1 2', 'a training makes a segment of its version before anybody can see it');
+$node->poll_query_until('postgres', "SELECT version = $version FROM shop.taste_version") or die 'no new version';
+agrees($node, 'it gives the right answers');
+is(segments($node), 1, 'and takes the place of the old one');
+
 # -------------------------------------------------------------------------- going
 
 is(segments($node), 1, 'there is a segment');
