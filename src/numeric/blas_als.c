@@ -24,6 +24,7 @@
 
 #define ALS_PIECE	256			/* ratings per call of the kernel */
 #define ALS_AHEAD	32			/* entries that it may look ahead */
+#define ALS_CACHED	32768		/* floats that a product may go over again and again */
 
 /* Scratch memory: matrices of ALS_BATCH rows of dim floats. */
 typedef struct CgWork
@@ -224,9 +225,15 @@ own_gram(int dim, const float *rows, int count, float *gram)
 {
 	const AlsKernels *kernels = als_kernels();
 	int			whole = dim / CHOLESKY_ALIGN * CHOLESKY_ALIGN;
+	int			block = 16 + ALS_CACHED / dim;	/* as many as a near cache holds */
 
 	memset(gram, 0, sizeof(float) * (size_t) dim * (size_t) dim);
-	kernels->update(gram, whole, dim, rows, rows, count, 1);
+	for (int from = 0; from < count; from += block)
+	{
+		const float *some = rows + (size_t) from * (size_t) dim;
+
+		kernels->update(gram, whole, dim, some, some, count - from < block ? count - from : block, 1);
+	}
 	/* columns that do not fill a vector: first as rows, of which no others make use */
 	for (int j = whole; j < dim; j++)
 	{
