@@ -249,14 +249,14 @@ NAME(update) (float *a, int n, int stride, const float *v, const float *w,
 }
 
 /*
- * A stripe of COLUMNS vectors of q, eight rows at a time.  The last stripe may
- * overlap the one before: the same values once more.
+ * A stripe of COLUMNS vectors of q, eight rows at a time, from rows begin ..
+ * end - 1 of g.
  */
-#define PRODUCT_STRIPE(columns) \
+#define PRODUCT_STRIPE(columns, begin, end) \
 	for (int i = 0; i < ALS_BATCH; i += 8) \
 	{ \
 		VEC			sums[8][columns] = {{{0}}}; \
-		for (int k = 0; k < dim; k++) \
+		for (int k = begin; k < end; k++) \
 		{ \
 			const float *right = g + (size_t) k * (size_t) dim + j; \
 			const float *left = p + (size_t) i * (size_t) dim + k; \
@@ -266,8 +266,15 @@ NAME(update) (float *a, int n, int stride, const float *v, const float *w,
 		} \
 		for (int r = 0; r < 8; r++) \
 			for (int c = 0; c < columns; c++) \
-				STORE(q + (size_t) (i + r) * (size_t) dim + j + c * LANES, sums[r][c] * scale); \
+			{ \
+				float	   *to = q + (size_t) (i + r) * (size_t) dim + j + c * LANES; \
+				STORE(to, begin > 0 ? LOAD(to) + sums[r][c] * scale : sums[r][c] * scale); \
+			} \
 	}
+
+/* Rows of g whose part of a stripe stays in the nearest cache until all rows of
+ * p have seen it. */
+#define PRODUCT_ROWS	256
 
 TARGET static void
 NAME(product) (float *q, const float *p, const float *g, float scale, int dim)
@@ -275,18 +282,24 @@ NAME(product) (float *q, const float *p, const float *g, float scale, int dim)
 	int			j = 0;
 
 	for (; j + 2 * LANES <= dim; j += 2 * LANES)
-		PRODUCT_STRIPE(2);
+		for (int begin = 0; begin < dim; begin += PRODUCT_ROWS)
+		{
+			const int	end = begin + PRODUCT_ROWS < dim ? begin + PRODUCT_ROWS : dim;
+
+			PRODUCT_STRIPE(2, begin, end);
+		}
 	if (j + LANES <= dim)
 	{
-		PRODUCT_STRIPE(1);
+		PRODUCT_STRIPE(1, 0, dim);
 		j += LANES;
 	}
 	if (j == dim)
 		return;
 	if (dim >= LANES)
 	{
+		/* overlaps the one before: the same values once more */
 		j = dim - LANES;
-		PRODUCT_STRIPE(1);
+		PRODUCT_STRIPE(1, 0, dim);
 		return;
 	}
 	for (int i = 0; i < ALS_BATCH; i++)
@@ -359,6 +372,7 @@ static const AlsKernels NAME(kernels) = {
 #undef UPDATE_ROWS
 #undef UPDATE_TILE
 #undef PRODUCT_STRIPE
+#undef PRODUCT_ROWS
 #undef LANES
 #undef NAME
 #undef TARGET

@@ -139,7 +139,7 @@ test_product(const AlsKernels *kernels)
 {
 	double		most = 0;
 
-	for (int dim = 1; dim <= MAX_LEN; dim++)
+	for (int dim = 1; dim <= 545; dim += dim < 80 ? 1 : 31)
 	{
 		size_t		size = (size_t) dim;
 		float	   *p = floats(ALS_BATCH * size),
@@ -160,7 +160,7 @@ test_product(const AlsKernels *kernels)
 		free(g);
 		free(q);
 	}
-	ok(most < 1e-4, "%s: product with a Gram matrix, 1 to %d rows (%.1e)", kernels->name, MAX_LEN, most);
+	ok(most < 1e-4, "%s: product with a Gram matrix, 1 to 545 rows (%.1e)", kernels->name, most);
 }
 
 /* A = BB' + 1 of "rank" columns, solved; the residual relative to the right side. */
