@@ -281,7 +281,9 @@ user_knn_build(void *state)
 										   host->items->next, host->profiles->landmark);
 	knn->norms = norm_cache_create(knn->context, host->source->nspid, NameStr(knn->norms_table),
 								   NameStr(knn->norms_index), host->profiles->landmark);
-	if (!read_state(knn))
+	if (read_state(knn))
+		audience_cache_load_all(knn->audiences, host->memory_left(host) / 2);
+	else
 		rebuild(knn);
 }
 

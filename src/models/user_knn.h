@@ -76,6 +76,8 @@ typedef struct NeighborQuery
 	const History *history;		/* of the user whose neighbours are wanted */
 	double		idf;
 	int			k;
+	int			spare;			/* candidates beyond k that are looked at in full
+								 * where audiences are cut */
 	int			min_common;
 	int32		having;			/* only users with this item, unless 0 */
 } NeighborQuery;

@@ -10,8 +10,8 @@
  *
  * Where the audiences are complete, the partial similarity is the similarity, and
  * a few more than k are looked at for the sake of rounding.  Where some are cut, a
- * user's sum may lack products, so twice as many are looked at; what is returned
- * is exact, only who was a candidate is not.
+ * user's sum may lack products, so a caller may have more of them looked at; what
+ * is returned is exact, only who was a candidate is not.
  *
  * The tables are read under the caller's snapshot, which sees them as one flush
  * has left them.
@@ -326,7 +326,7 @@ sort_by_block(const CandidateSet *set, int *n)
 static void
 rank_candidates(Search *s)
 {
-	int64		wanted = (int64) s->query->k * (s->complete ? 1 : 2) + SPARE_CANDIDATES;
+	int64		wanted = (int64) s->query->k + (s->complete ? 0 : s->query->spare) + SPARE_CANDIDATES;
 	StateTable *t = open_model_table(s, USER_KNN_NORMS, NORM_NCOLUMNS, norm_types);
 	HintedReader *reader = hinted_begin(t, s->cx->snapshot);
 	const double *sums = NULL;

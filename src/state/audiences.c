@@ -21,12 +21,12 @@
 
 #include "catalog/pg_type_d.h"
 #include "miscadmin.h"
-#include "utils/array.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 
+#include "state/array.h"
 #include "state/audiences.h"
 #include "state/checked.h"
 
@@ -300,6 +300,38 @@ append_row(AudienceCache *cache, ItemAudience *a, const AudienceRow *row)
 	a->nstored++;
 }
 
+/*
+ * Read the table in the order of its index, as long as it fits: much faster than
+ * list by list.  Nothing may be in memory yet.
+ */
+void
+audience_cache_load_all(AudienceCache *cache, Size limit)
+{
+	StateTable *t = open_table(cache, AccessShareLock);
+	ItemAudience *a = NULL;
+	AudienceRow row;
+
+	if (t == NULL)
+		return;
+	for (TupleTableSlot *slot = table_get(t, GetActiveSnapshot(), 0, NULL);
+		 slot; slot = table_get_next(t))
+	{
+		int32		item = DatumGetInt32(checked_attribute(slot, AUDIENCE_ITEM + 1));
+
+		CHECK_FOR_INTERRUPTS();
+		if (a == NULL || a->item != item)
+		{
+			if (cache->bytes > limit)
+				break;
+			reach_item(cache, item);
+			a = cache->items[item] = create_list(cache, item);
+		}
+		audience_row_read(slot, true, &row);
+		append_row(cache, a, &row);
+	}
+	table_close_state(t, AccessShareLock);
+}
+
 static ItemAudience *
 load_list(AudienceCache *cache, int32 item)
 {
@@ -335,21 +367,6 @@ get_list(AudienceCache *cache, int32 item)
 	return a;
 }
 
-static Datum
-make_array(const void *data, int n, int width, Oid type)
-{
-	Size		size = ARR_OVERHEAD_NONULLS(1) + (Size) width * n;
-	ArrayType  *array = palloc0(size);
-
-	SET_VARSIZE(array, size);
-	array->ndim = 1;
-	array->elemtype = type;
-	ARR_DIMS(array)[0] = n;
-	ARR_LBOUND(array)[0] = 1;
-	memcpy(ARR_DATA_PTR(array), data, (Size) width * n);
-	return PointerGetDatum(array);
-}
-
 static void
 write_segment(AudienceCache *cache, StateTable *t, const ItemAudience *a, int32 segment)
 {
@@ -366,9 +383,9 @@ write_segment(AudienceCache *cache, StateTable *t, const ItemAudience *a, int32 
 		return;
 	}
 	values[AUDIENCE_LANDMARK] = Int32GetDatum(cache->landmark);
-	values[AUDIENCE_USERS] = make_array(a->users + from, n, sizeof(int32), INT4OID);
-	values[AUDIENCE_WEIGHTS] = make_array(a->weights + from, n, sizeof(float), FLOAT4OID);
-	values[AUDIENCE_TIMES] = make_array(a->times + from, n, sizeof(TimestampTz), INT8OID);
+	values[AUDIENCE_USERS] = array_datum(a->users + from, n, sizeof(int32), INT4OID);
+	values[AUDIENCE_WEIGHTS] = array_datum(a->weights + from, n, sizeof(float), FLOAT4OID);
+	values[AUDIENCE_TIMES] = array_datum(a->times + from, n, sizeof(TimestampTz), INT8OID);
 	if (segment < a->nstored)
 		table_put(t, 2, values, NULL);
 	else

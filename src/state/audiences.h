@@ -36,6 +36,9 @@ extern AudienceCache *audience_cache_create(MemoryContext parent, Oid nspid, con
 											const char *indexname, int32 limit, int32 nitems,
 											int32 landmark);
 
+/* Reads lists ahead, up to about so many bytes. */
+extern void audience_cache_load_all(AudienceCache *cache, Size limit);
+
 /*
  * r(user, item) becomes "weight", "time" being its newest event's.
  * appears: +1 the item is new in the user's history, -1 it leaves it, 0 neither.

@@ -11,11 +11,11 @@
 
 #include "catalog/pg_type_d.h"
 #include "miscadmin.h"
-#include "utils/array.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 
+#include "state/array.h"
 #include "state/checked.h"
 #include "state/norms.h"
 
@@ -150,21 +150,6 @@ get_block(NormCache *cache, int32 block)
 	return b;
 }
 
-static Datum
-sums_array(const double *sums)
-{
-	Size		size = ARR_OVERHEAD_NONULLS(1) + sizeof(double) * NORM_BLOCK_SIZE;
-	ArrayType  *array = palloc0(size);
-
-	SET_VARSIZE(array, size);
-	array->ndim = 1;
-	array->elemtype = FLOAT8OID;
-	ARR_DIMS(array)[0] = NORM_BLOCK_SIZE;
-	ARR_LBOUND(array)[0] = 1;
-	memcpy(ARR_DATA_PTR(array), sums, sizeof(double) * NORM_BLOCK_SIZE);
-	return PointerGetDatum(array);
-}
-
 static void
 write_block(NormCache *cache, StateTable *t, NormBlock *b)
 {
@@ -172,7 +157,7 @@ write_block(NormCache *cache, StateTable *t, NormBlock *b)
 
 	values[NORM_BLOCK] = Int32GetDatum(b->block);
 	values[NORM_LANDMARK] = Int32GetDatum(cache->landmark);
-	values[NORM_SUMSQ] = sums_array(b->sumsq);
+	values[NORM_SUMSQ] = array_datum(b->sumsq, NORM_BLOCK_SIZE, sizeof(double), FLOAT8OID);
 	if (b->stored)
 		table_put(t, 1, values, NULL);
 	else
