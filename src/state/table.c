@@ -33,15 +33,32 @@ static Oid
 find_relation(Oid nspid, const char *relname)
 {
 	Oid			relid = get_relname_relid(relname, nspid);
+	char	   *schema;
 
-	if (!OidIsValid(relid))
+	if (OidIsValid(relid))
+		return relid;
+	schema = get_namespace_name(nspid);
+	if (schema == NULL)
 		ereport(ERROR,
-				errcode(ERRCODE_UNDEFINED_TABLE),
-				errmsg("relation \"%s.%s\" of a recsys source is missing",
-					   get_namespace_name(nspid) ? get_namespace_name(nspid) : "?",
-					   relname),
-				errhint("Drop the source with recsys.drop_source() and create it again."));
-	return relid;
+				errcode(ERRCODE_UNDEFINED_OBJECT),
+				errmsg("the source was dropped meanwhile"));
+	ereport(ERROR,
+			errcode(ERRCODE_UNDEFINED_TABLE),
+			errmsg("relation \"%s.%s\" of a recsys source is missing", schema, relname),
+			errhint("Drop the source with recsys.drop_source() and create it again."));
+}
+
+/* Somebody may drop or replace it while we wait for the lock. */
+static Relation
+open_by_name(Oid nspid, const char *relname, LOCKMODE lockmode)
+{
+	for (;;)
+	{
+		Relation	rel = try_table_open(find_relation(nspid, relname), lockmode);
+
+		if (rel)
+			return rel;
+	}
 }
 
 /* Equality on each column of the index, with the operator class's operator. */
@@ -70,7 +87,7 @@ table_open_state(Oid nspid, const char *relname, const char *indexname,
 	StateTable *t = palloc0(sizeof(StateTable));
 
 	t->context = CurrentMemoryContext;
-	t->rel = table_open(find_relation(nspid, relname), lockmode);
+	t->rel = open_by_name(nspid, relname, lockmode);
 	t->slot = table_slot_create(t->rel, NULL);
 	if (indexname)
 	{
