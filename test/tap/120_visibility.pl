@@ -86,8 +86,8 @@ $o->run(q{
 	INSERT INTO timed_events SELECT *, '2024-05-05' FROM plain_events;
 	SELECT recsys.create_source('plain', 'plain_events', 'u', 'i');
 	SELECT recsys.create_source('timed', 'timed_events', 'u', 'i', event_time_column => 'at');
-	SELECT recsys.create_model('plain', 'knn', 'item_knn');
-	SELECT recsys.create_model('timed', 'knn', 'item_knn')});
+	SELECT recsys.create_model('plain', 'knn', 'item_knn', '{"normalize": false, "damping": 0}');
+	SELECT recsys.create_model('timed', 'knn', 'item_knn', '{"normalize": false, "damping": 0}')});
 
 sub counts_sql
 {

@@ -29,7 +29,7 @@ $node->safe_psql('postgres', q{
 	INSERT INTO events SELECT u, 1 + u % 30, 'view' FROM generate_series(1, 100) u;
 	BEGIN;
 	SELECT recsys.create_source('shop', 'events', 'who', 'what', 'kind', weights => '{"view": 1, "buy": 5}');
-	SELECT recsys.create_model('shop', 'knn', 'item_knn', '{"k": 100}');
+	SELECT recsys.create_model('shop', 'knn', 'item_knn', '{"k": 100, "normalize": false, "damping": 0}');
 	COMMIT;
 	SELECT recsys.wait_for('shop');
 
