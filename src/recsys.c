@@ -16,7 +16,7 @@
 #include "utils/guc.h"
 
 #include "recsys.h"
-#include "serve/vectors.h"
+#include "models/vectors.h"
 #include "stream/shared.h"
 #include "stream/trainings.h"
 

@@ -20,7 +20,7 @@
 #include "utils/memutils.h"
 
 #include "models/als.h"
-#include "serve/vectors.h"
+#include "models/vectors.h"
 
 /* A user, solved. */
 typedef struct Folded

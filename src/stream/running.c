@@ -21,7 +21,7 @@
 #include "utils/snapmgr.h"
 
 #include "recsys.h"
-#include "serve/vectors.h"
+#include "models/vectors.h"
 #include "stream/stream.h"
 #include "stream/trainings.h"
 

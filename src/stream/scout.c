@@ -27,7 +27,7 @@
 #include "postmaster/bgworker.h"
 #include "recsys.h"
 #include "replication/slot.h"
-#include "serve/vectors.h"
+#include "models/vectors.h"
 #include "storage/ipc.h"
 #include "stream/launcher.h"
 #include "stream/shared.h"

@@ -16,7 +16,7 @@
 
 #include "miscadmin.h"
 #include "recsys.h"
-#include "serve/vectors.h"
+#include "models/vectors.h"
 #include "storage/ipc.h"
 #include "stream/launcher.h"
 #include "stream/shared.h"

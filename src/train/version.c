@@ -31,7 +31,7 @@
 #include "utils/timestamp.h"
 
 #include "models/embedding.h"
-#include "serve/vectors.h"
+#include "models/vectors.h"
 #include "state/array.h"
 #include "state/checked.h"
 #include "stream/launcher.h"

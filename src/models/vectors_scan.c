@@ -11,7 +11,7 @@
 #include "utils/memutils.h"
 
 #include "numeric/topk.h"
-#include "serve/vectors_impl.h"
+#include "models/vectors_impl.h"
 
 #define LOOK_ROWS	256
 

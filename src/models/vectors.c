@@ -22,7 +22,7 @@
 #include "utils/snapmgr.h"
 
 #include "recsys.h"
-#include "serve/vectors_impl.h"
+#include "models/vectors_impl.h"
 
 /* ------------------------------------------------------------ open and close */
 

@@ -18,7 +18,7 @@
 #include "utils/timestamp.h"
 
 #include "recsys.h"
-#include "serve/vectors_impl.h"
+#include "models/vectors_impl.h"
 
 static List *mappings = NIL;	/* of Mapping *, a handful */
 

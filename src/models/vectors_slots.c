@@ -20,7 +20,7 @@
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
-#include "serve/vectors_impl.h"
+#include "models/vectors_impl.h"
 
 PG_FUNCTION_INFO_V1(recsys_search_segments);
 

@@ -22,7 +22,7 @@
 #include "utils/fmgroids.h"
 #include "utils/memutils.h"
 
-#include "serve/vectors_impl.h"
+#include "models/vectors_impl.h"
 
 /* Rows beyond the last item: a fourth, and some for a small model. */
 #define SLACK_PART	4

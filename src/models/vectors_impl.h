@@ -37,7 +37,7 @@
 #include "storage/dsm.h"
 #include "storage/lwlock.h"
 
-#include "serve/vectors.h"
+#include "models/vectors.h"
 #include "state/checked.h"
 
 /* Enough for some versions more than models that anybody has; a slot is small. */
