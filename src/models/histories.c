@@ -71,6 +71,10 @@ typedef struct Builder
 				maxusers;
 	int64		n,
 				max;
+	/* of the user at hand, where rows may come out of order */
+	TimestampTz *times;
+	int32		ntimes,
+				maxtimes;
 } Builder;
 
 static void
@@ -90,8 +94,49 @@ make_room(Builder *b, int32 more)
 }
 
 static void
+add_times(Builder *b, const TimestampTz *times, int32 n)
+{
+	if (b->ntimes + n > b->maxtimes)
+	{
+		b->maxtimes = 2 * (b->ntimes + n);
+		b->times = b->times ? repalloc_huge(b->times, sizeof(TimestampTz) * (Size) b->maxtimes) :
+			palloc(sizeof(TimestampTz) * (Size) b->maxtimes);
+	}
+	memcpy(b->times + b->ntimes, times, sizeof(TimestampTz) * (Size) n);
+	b->ntimes += n;
+}
+
+/* A user's rows come in the order of their segments, and times rise mostly, so
+ * that little moves; equal times stay in order. */
+static void
+order_by_time(Builder *b)
+{
+	int64		from = b->offsets[b->nusers];
+
+	for (int32 i = 1; i < b->ntimes; i++)
+	{
+		TimestampTz time = b->times[i];
+		int32		item = b->items[from + i];
+		float		weight = b->weights[from + i];
+		int32		j = i;
+
+		for (; j > 0 && b->times[j - 1] > time; j--)
+		{
+			b->times[j] = b->times[j - 1];
+			b->items[from + j] = b->items[from + j - 1];
+			b->weights[from + j] = b->weights[from + j - 1];
+		}
+		b->times[j] = time;
+		b->items[from + j] = item;
+		b->weights[from + j] = weight;
+	}
+	b->ntimes = 0;
+}
+
+static void
 end_user(Builder *b)
 {
+	order_by_time(b);
 	if (b->n > b->offsets[b->nusers])
 		b->offsets[++b->nusers] = b->n;
 }
@@ -141,6 +186,7 @@ collect_table(ModelHost *host, Builder *b)
 		memcpy(b->items + b->n, row.items, sizeof(int32) * row.n);
 		for (int i = 0; i < row.n; i++)
 			b->weights[b->n + i] = (float) (row.weights[i] * factor);
+		add_times(b, row.times, row.n);
 		b->n += row.n;
 	}
 	end_user(b);

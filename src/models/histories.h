@@ -17,7 +17,7 @@ typedef struct HistorySet
 {
 	MemoryContext context;
 	Histories	h;				/* rows are users that have a history, in no
-								 * order */
+								 * order; their items oldest first */
 	int64		nentries;
 	int64	   *item_offsets;	/* by item number, max_item + 2 elements */
 	int32	   *item_rows;		/* rows of h */

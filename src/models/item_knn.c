@@ -237,7 +237,7 @@ create_lists(ItemKnn *knn)
 	if (knn->lists == NULL)
 		out_of_memory(knn);
 	neighbors_set_sumsq(knn->lists, knn->host->items->sumsq, knn->host->items->next);
-	if (!neighbor_table_load(knn->lists, knn->host->source, knn->model))
+	if (!neighbor_table_load(knn->lists, knn->host->source, knn->model, NULL))
 		out_of_memory(knn);
 	if (!neighbors_touch_all(knn->lists, knn->host->items->next - 1))
 		out_of_memory(knn);
@@ -496,7 +496,7 @@ item_knn_publish(void *state, bool all)
 	done = !neighbors_behind(knn->lists);
 	knn->host->put_off |= neighbors_put_off(knn->lists);
 	weigh(knn);
-	if (!neighbor_table_write(knn->lists, knn->host->source, knn->model, knn->k))
+	if (!neighbor_table_write(knn->lists, knn->host->source, knn->model, knn->k, NULL))
 		out_of_memory(knn);
 	return done;
 }

@@ -125,10 +125,12 @@ typedef struct ProfileChange
 	double		after;			/* 0 if it leaves it */
 	int			appears;		/* +1 enters the history, -1 leaves it, 0 stays */
 	int64		time;			/* TimestampTz, newest event of the item; unless it leaves */
-	/* the user's history without "item" */
+	/* the user's history without "item", oldest first */
 	int32		n;
 	const int32 *items;
 	const double *weights;
+	const int64 *times;
+	int			place;			/* where the item stood among them, -1 if it enters */
 } ProfileChange;
 
 /* How a trained model stands. */

@@ -71,15 +71,32 @@ open_table(const RecsysSource *source, const RecsysModel *model, LOCKMODE lock)
 							psprintf("%s_neighbors_pkey", NameStr(model->name)), lock);
 }
 
+/* The entries of a stored row by the numbers of the lists. */
+static const int32 *
+entries_of(const NeighborCoding *coding, const int32 *items, int n)
+{
+	int32	   *entries;
+
+	if (coding == NULL)
+		return items;
+	entries = palloc(sizeof(int32) * Max(n, 1));
+	for (int i = 0; i < n; i++)
+		entries[i] = coding->entry(items[i]);
+	return entries;
+}
+
 static bool
-load_row(NeighborLists *lists, TupleTableSlot *slot)
+load_row(NeighborLists *lists, TupleTableSlot *slot, const NeighborCoding *coding)
 {
 	int32		item = DatumGetInt32(slot->tts_values[COLUMN_ITEM - 1]);
 	ArrayType  *items = DatumGetArrayTypeP(slot->tts_values[COLUMN_NEIGHBORS - 1]);
 	ArrayType  *scores = DatumGetArrayTypeP(slot->tts_values[COLUMN_SCORES - 1]);
 	int			n = ArrayGetNItems(ARR_NDIM(items), ARR_DIMS(items));
 	const uint8 *weights = NULL;
+	const int32 *entries = entries_of(coding, (int32 *) ARR_DATA_PTR(items), n);
 
+	if (coding)
+		item = coding->owner(item);
 	if (!slot->tts_isnull[COLUMN_WEIGHTS - 1])
 	{
 		bytea	   *bytes = DatumGetByteaPP(slot->tts_values[COLUMN_WEIGHTS - 1]);
@@ -87,13 +104,13 @@ load_row(NeighborLists *lists, TupleTableSlot *slot)
 		if (VARSIZE_ANY_EXHDR(bytes) == (Size) n)
 			weights = (const uint8 *) VARDATA_ANY(bytes);
 	}
-	return neighbors_load_published(lists, item, (int32 *) ARR_DATA_PTR(items),
-									(float *) ARR_DATA_PTR(scores), n) &&
-		neighbors_load_weights(lists, item, (int32 *) ARR_DATA_PTR(items), weights, n);
+	return neighbors_load_published(lists, item, entries, (float *) ARR_DATA_PTR(scores), n) &&
+		neighbors_load_weights(lists, item, entries, weights, n);
 }
 
 bool
-neighbor_table_load(NeighborLists *lists, const RecsysSource *source, const RecsysModel *model)
+neighbor_table_load(NeighborLists *lists, const RecsysSource *source, const RecsysModel *model,
+					const NeighborCoding *coding)
 {
 	StateTable *t = open_table(source, model, AccessShareLock);
 	bool		good = true;
@@ -103,7 +120,7 @@ neighbor_table_load(NeighborLists *lists, const RecsysSource *source, const Recs
 	{
 		CHECK_FOR_INTERRUPTS();
 		slot_getallattrs(slot);
-		good = load_row(lists, slot);
+		good = load_row(lists, slot, coding);
 	}
 	table_close_state(t, AccessShareLock);
 	return good;
@@ -125,19 +142,22 @@ array_of(const void *data, int n, Oid type)
 	return PointerGetDatum(array);
 }
 
+/* The entries become items. */
 static void
-write_row(NeighborLists *lists, StateTable *t, int32 item, int n, const int32 *items,
-		  const float *scores)
+write_row(NeighborLists *lists, StateTable *t, int32 item, int n, int32 *entries,
+		  const float *scores, const NeighborCoding *coding)
 {
 	Datum		values[NCOLUMNS] = {Int32GetDatum(item)};
 	bool		nulls[NCOLUMNS] = {false};
 	bytea	   *weights = palloc(VARHDRSZ + (Size) n);
 
 	SET_VARSIZE(weights, VARHDRSZ + (Size) n);
-	values[COLUMN_NEIGHBORS - 1] = array_of(items, n, INT4OID);
+	nulls[COLUMN_WEIGHTS - 1] = !neighbors_weights(lists, n, entries, (uint8 *) VARDATA(weights));
+	for (int i = 0; i < n && coding; i++)
+		entries[i] = coding->item(entries[i]);
+	values[COLUMN_NEIGHBORS - 1] = array_of(entries, n, INT4OID);
 	values[COLUMN_SCORES - 1] = array_of(scores, n, FLOAT4OID);
 	values[COLUMN_WEIGHTS - 1] = PointerGetDatum(weights);
-	nulls[COLUMN_WEIGHTS - 1] = !neighbors_weights(lists, n, items, (uint8 *) VARDATA(weights));
 	table_put(t, 1, values, nulls);
 	pfree(DatumGetPointer(values[COLUMN_NEIGHBORS - 1]));
 	pfree(DatumGetPointer(values[COLUMN_SCORES - 1]));
@@ -146,32 +166,36 @@ write_row(NeighborLists *lists, StateTable *t, int32 item, int n, const int32 *i
 
 bool
 neighbor_table_write(NeighborLists *lists, const RecsysSource *source, const RecsysModel *model,
-					 int k)
+					 int k, const NeighborCoding *coding)
 {
-	int32		item = neighbors_next_dirty(lists);
+	int32		number = neighbors_next_dirty(lists);
 	StateTable *t;
-	int32	   *items;
+	int32	   *entries;
 	float	   *scores;
 
-	if (item == 0)
+	if (number == 0)
 		return true;
 	t = open_table(source, model, RowExclusiveLock);
-	items = palloc(sizeof(int32) * k);
+	entries = palloc(sizeof(int32) * k);
 	scores = palloc(sizeof(float) * k);
-	for (; item != 0; item = neighbors_next_dirty(lists))
+	for (; number != 0; number = neighbors_next_dirty(lists))
 	{
-		Datum		key = Int32GetDatum(item);
-		int			n = neighbors_topk(lists, item, items, scores);
-
 		CHECK_FOR_INTERRUPTS();
-		if (n > 0)
-			write_row(lists, t, item, n, items, scores);
-		else
-			table_delete(t, 1, &key);
-		if (!neighbors_published(lists, item))
+		if (coding == NULL || coding->is_owner(number))
+		{
+			int32		item = coding ? coding->item(number) : number;
+			Datum		key = Int32GetDatum(item);
+			int			n = neighbors_topk(lists, number, entries, scores);
+
+			if (n > 0)
+				write_row(lists, t, item, n, entries, scores, coding);
+			else
+				table_delete(t, 1, &key);
+		}
+		if (!neighbors_published(lists, number))
 			return false;
 	}
-	pfree(items);
+	pfree(entries);
 	pfree(scores);
 	table_close_state(t, RowExclusiveLock);
 	return true;

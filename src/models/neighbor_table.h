@@ -27,12 +27,22 @@ extern char *neighbor_table_similarity_sql(const RecsysSource *source, const cha
 
 /* ---------------------------------------------------------- stream worker */
 
-/* Tells the lists what the table holds.  False: no memory. */
+/* Where the lists know an item by another number as the owner of a list than as
+ * an entry; lists of other numbers are not published. */
+typedef struct NeighborCoding
+{
+	int32_t		(*owner) (int32_t item);
+	int32_t		(*entry) (int32_t item);
+	bool		(*is_owner) (int32_t number);
+	int32_t		(*item) (int32_t number);
+} NeighborCoding;
+
+/* Tells the lists what the table holds.  False: no memory.  coding may be NULL. */
 extern bool neighbor_table_load(NeighborLists *lists, const RecsysSource *source,
-								const RecsysModel *model);
+								const RecsysModel *model, const NeighborCoding *coding);
 /* Writes every dirty row of lists of up to k items.  False: no memory. */
 extern bool neighbor_table_write(NeighborLists *lists, const RecsysSource *source,
-								 const RecsysModel *model, int k);
+								 const RecsysModel *model, int k, const NeighborCoding *coding);
 
 /* ---------------------------------------------------------------- serving */
 

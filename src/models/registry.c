@@ -12,12 +12,14 @@
 extern const ModelAlgorithm als_algorithm;
 extern const ModelAlgorithm item_knn_algorithm;
 extern const ModelAlgorithm popular_algorithm;
+extern const ModelAlgorithm sequence_knn_algorithm;
 extern const ModelAlgorithm user_knn_algorithm;
 
 static const ModelAlgorithm *const algorithms[] = {
 	&als_algorithm,
 	&item_knn_algorithm,
 	&popular_algorithm,
+	&sequence_knn_algorithm,
 	&user_knn_algorithm,
 };
 

@@ -342,7 +342,7 @@ neighbors_put_off(NeighborLists *nl)
 			return true;
 		nl->later.n--;
 	}
-	return false;
+	return nl->off_weights.n > 0;
 }
 
 bool
@@ -351,6 +351,14 @@ neighbors_strict(NeighborLists *nl, bool strict)
 	nl->strict = strict || nl->early_eps <= nl->eps;
 	if (!nl->strict)
 		return true;
+	for (; nl->off_weights.n > 0; nl->off_weights.n--)
+	{
+		int32_t		i = nl->off_weights.items[nl->off_weights.n - 1];
+
+		nl->pending[i].flags &= (uint16_t) ~OFF_WEIGHT;
+		if (!nl_mark(nl, &nl->trusts, i, TRUST))
+			return false;
+	}
 	for (; neighbors_put_off(nl); nl->later.n--)
 	{
 		int32_t		i = nl->later.items[nl->later.n - 1];

@@ -22,7 +22,8 @@
  * by much would otherwise crowd out the rest).  It is published with every row that
  * lists the item, as one byte, the same in all rows; between neighbors_refresh() and
  * neighbors_next_dirty() comes neighbors_weigh().  A weight that was published is
- * let be while it is right to within an eighth of an octave (9 %).
+ * let be while it is right to within an eighth of an octave (9 %), or three while more
+ * changes come (neighbors_strict()).
  *
  * Where the pairs don't fit in memory, rows come from elsewhere: instead of
  * neighbors_refresh(), work off neighbors_next_row() with neighbors_put_row().

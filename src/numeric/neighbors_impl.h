@@ -31,6 +31,8 @@
 
 #define TRUST		0x400		/* in nl->trusts: what its trust is made of may have moved */
 
+#define OFF_WEIGHT	0x800		/* in nl->off_weights */
+
 /* bits of nl->marks, all clear between uses */
 #define MARK_MET	0x01		/* the scan under way told this list */
 #define MARK_TIDY	0x02
@@ -139,6 +141,7 @@ struct NeighborLists
 	Stack		dirty;
 	Stack		later;
 	Stack		trusts;
+	Stack		off_weights;	/* weights that are off by little */
 	int32_t		weigh_item;		/* items from here on are to be weighed */
 	uint32_t	weighed;		/* of dirty */
 	Stack		worn;

@@ -400,7 +400,7 @@ is_dirty(NeighborLists *nl, const PairStore *ps, int32_t i, float eps)
 	if (off || list->nshown == n)
 		return off;
 	/* a weight that moves reaches the rows that list its item, not this one */
-	return nl_weighted(nl) || !rest_is_right(nl, ps, i, eps);
+	return (nl_weighted(nl) && eps <= nl->eps) || !rest_is_right(nl, ps, i, eps);
 }
 
 static bool

@@ -19,8 +19,11 @@
 #define STEPS_PER_OCTAVE	8
 #define WEIGHT_ONE			128
 
-/* Steps by which a published weight may be off; a new one is off by up to 0.5. */
+/* Steps by which a published weight may be off; a new one is off by up to 0.5.
+ * The larger one is for rows that would have to be written while more changes come:
+ * most of those are written for other reasons before it stops. */
 #define SLACK				1.0
+#define EARLY_SLACK			3.0
 
 /* The length of the k best of the list. */
 static double
@@ -93,6 +96,8 @@ weigh(NeighborLists *nl, int32_t i)
 	steps = weight_now(nl, i);
 	if (told && fabs(steps - nl->weights[i]) <= SLACK)
 		return true;
+	if (told && !nl->strict && fabs(steps - nl->weights[i]) <= EARLY_SLACK)
+		return nl_mark(nl, &nl->off_weights, i, OFF_WEIGHT);
 	nl->weights[i] = (uint8_t) lround(steps);
 	return !told || tell_lists(nl, i);
 }

@@ -63,6 +63,8 @@ apply_change(Stream *s, Profile *p, int32 item, double after, int32 count,
 	change.n = p->n;
 	change.items = p->items;
 	change.weights = p->weights;
+	change.times = p->times;
+	change.place = at;
 	models_change(s, &change);
 	items_change(s->items, item, before, after, change.appears, count > 0 ? time : 0);
 	if (count > 0)

@@ -8,6 +8,7 @@
 
 extern const FitAlgorithm fit_als;
 extern const FitAlgorithm fit_item_knn;
+extern const FitAlgorithm fit_sequence_knn;
 extern const FitAlgorithm fit_user_knn;
 
 /* Answers come from popular alone, as in serving. */
@@ -17,6 +18,7 @@ static const FitAlgorithm *const algorithms[] = {
 	&fit_als,
 	&fit_item_knn,
 	&fit_popular,
+	&fit_sequence_knn,
 	&fit_user_knn,
 };
 
