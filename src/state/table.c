@@ -45,7 +45,7 @@ find_relation(Oid nspid, const char *relname)
 	ereport(ERROR,
 			errcode(ERRCODE_UNDEFINED_TABLE),
 			errmsg("relation \"%s.%s\" of a recsys source is missing", schema, relname),
-			errhint("Drop the source with recsys.drop_source() and create it again."));
+			errhint("Ask again, if it was dropped just now. Otherwise drop the source with recsys.drop_source() and create it again."));
 }
 
 /* Somebody may drop or replace it while we wait for the lock. */

@@ -343,11 +343,21 @@ find_entry(Wait *w, TimestampTz deadline)
 	}
 }
 
+static void
+warn_if_stopped(const Wait *w, const Progress *p)
+{
+	if (p->state == SOURCE_STOPPED && p->last_error[0] != '\0')
+		ereport(WARNING,
+				(errmsg("source \"%s\" is stopped: %s", NameStr(w->source->name), p->last_error)));
+}
+
+/* Who waits without end for a worker that fails is told so once. */
 static bool
 wait_until_reached(Wait *w, TimestampTz deadline)
 {
 	Progress	p;
 	bool		done;
+	bool		warned = deadline != DT_NOEND;
 
 	ConditionVariablePrepareToSleep(&w->entry->changed);
 	for (;;)
@@ -362,13 +372,15 @@ wait_until_reached(Wait *w, TimestampTz deadline)
 		if (left <= 0)
 			break;
 		request(w->entry, w->target);
-		(void) ConditionVariableTimedSleep(&w->entry->changed, left, PG_WAIT_EXTENSION);
+		if (!ConditionVariableTimedSleep(&w->entry->changed, left, PG_WAIT_EXTENSION) || warned)
+			continue;
+		warn_if_stopped(w, &p);
+		warned = p.state == SOURCE_STOPPED;
 	}
 	ConditionVariableCancelSleep();
 
-	if (!done && p.state == SOURCE_STOPPED && p.last_error[0] != '\0')
-		ereport(WARNING,
-				(errmsg("source \"%s\" is stopped: %s", NameStr(w->source->name), p.last_error)));
+	if (!done)
+		warn_if_stopped(w, &p);
 	return done;
 }
 
