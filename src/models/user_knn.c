@@ -13,6 +13,10 @@
  * model is new, its limit was changed, the source was rebuilt or the model stood
  * still while the stream was caught up, they are made anew from the histories.
  * That runs over the items in as many parts as memory demands.
+ *
+ * Lists lie all over the memory.  Changes therefore wait in a queue for a few
+ * more to come, while the memory that they need is on its way; whoever looks at
+ * the caches applies them first.
  */
 #include "postgres.h"
 
@@ -37,6 +41,20 @@
 
 const Oid	user_knn_state_types[USER_KNN_NCOLUMNS] = {BOOLOID, LSNOID, INT4OID, INT4OID};
 
+/* Changes that wait; a power of two.  Each third of the way a step is taken. */
+#define QUEUE_LENGTH 16
+#define QUEUE_STEP 5
+
+typedef struct QueuedChange
+{
+	int32		user;
+	int32		item;
+	double		weight;
+	double		sumsq;
+	TimestampTz time;
+	int			appears;
+} QueuedChange;
+
 typedef struct UserKnn
 {
 	ModelHost  *host;
@@ -51,6 +69,9 @@ typedef struct UserKnn
 	int32		nusers;			/* that have a history */
 	AudienceCache *audiences;
 	NormCache  *norms;
+	uint32		nqueued,		/* changes ever queued, and applied */
+				napplied;
+	QueuedChange queue[QUEUE_LENGTH];
 } UserKnn;
 
 /* ------------------------------------------------------------ open and close */
@@ -289,25 +310,64 @@ user_knn_build(void *state)
 
 /* -------------------------------------------------------------------- change */
 
+static void
+apply_oldest(UserKnn *knn)
+{
+	const QueuedChange *q = &knn->queue[knn->napplied++ % QUEUE_LENGTH];
+
+	norm_cache_set(knn->norms, q->user, q->sumsq);
+	audience_cache_change(knn->audiences, q->item, q->user, q->weight, q->time, q->appears);
+}
+
+static void
+apply_queue(UserKnn *knn)
+{
+	while (knn->napplied != knn->nqueued)
+		apply_oldest(knn);
+}
+
+/* The change that came so many before the newest, or NULL. */
+static const QueuedChange *
+queued_before(const UserKnn *knn, uint32 before)
+{
+	if (knn->nqueued - knn->napplied <= before)
+		return NULL;
+	return &knn->queue[(knn->nqueued - 1 - before) % QUEUE_LENGTH];
+}
+
 void
 user_knn_change(void *state, const ProfileChange *change)
 {
 	UserKnn    *knn = state;
 	double		sumsq = change->after * change->after;
+	const QueuedChange *q;
 
 	for (int32 i = 0; i < change->n; i++)
 		sumsq += change->weights[i] * change->weights[i];
 	if (change->n == 0)
 		knn->nusers += change->appears;
-	norm_cache_set(knn->norms, change->user, sumsq);
-	audience_cache_change(knn->audiences, change->item, change->user, change->after,
-						  change->time, change->appears);
+	if (knn->nqueued - knn->napplied == QUEUE_LENGTH)
+		apply_oldest(knn);
+	knn->queue[knn->nqueued++ % QUEUE_LENGTH] = (QueuedChange) {
+		change->user, change->item, change->after, sumsq, change->time, change->appears
+	};
+	audience_cache_prefetch_place(knn->audiences, change->item);
+	if ((q = queued_before(knn, QUEUE_STEP)) != NULL)
+	{
+		audience_cache_prefetch_list(knn->audiences, q->item);
+		norm_cache_prefetch(knn->norms, q->user);
+	}
+	if ((q = queued_before(knn, 2 * QUEUE_STEP)) != NULL)
+		audience_cache_prefetch_arrays(knn->audiences, q->item, q->appears);
 }
 
 void
 user_knn_forget_item(void *state, int32 item)
 {
-	audience_cache_forget(((UserKnn *) state)->audiences, item);
+	UserKnn    *knn = state;
+
+	apply_queue(knn);
+	audience_cache_forget(knn->audiences, item);
 }
 
 void
@@ -315,6 +375,7 @@ user_knn_reset(void *state)
 {
 	UserKnn    *knn = state;
 
+	knn->napplied = knn->nqueued;
 	audience_cache_void(knn->audiences);
 	norm_cache_void(knn->norms);
 	knn->nusers = 0;
@@ -327,6 +388,8 @@ user_knn_rescale(void *state, double factor)
 	UserKnn    *knn = state;
 
 	(void) factor;
+	/* these are relative to the old one, as the caches still are */
+	apply_queue(knn);
 	audience_cache_rescale(knn->audiences, knn->host->profiles->landmark);
 	norm_cache_rescale(knn->norms, knn->host->profiles->landmark);
 }
@@ -338,6 +401,7 @@ user_knn_write(void *state)
 {
 	UserKnn    *knn = state;
 
+	apply_queue(knn);
 	norm_cache_write(knn->norms);
 	audience_cache_write(knn->audiences);
 }

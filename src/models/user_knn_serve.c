@@ -51,15 +51,17 @@ constraint_name(const char *model, const char *kind)
 	return quote_identifier(psprintf("%s%s%s", model, kind, USER_KNN_INDEX));
 }
 
+/* While events come fast a flush rewrites nearly all rows: half of a page is for
+ * their next versions. */
 static char *
 create_sql(const RecsysSource *source, const char *model)
 {
 	return psprintf("CREATE TABLE %1$s (item_id int4, segment int4, landmark int4 NOT NULL,"
 					" users int4[] NOT NULL, weights real[] NOT NULL, times int8[] NOT NULL,"
-					" CONSTRAINT %2$s PRIMARY KEY (item_id, segment)) WITH (fillfactor = 70);"
+					" CONSTRAINT %2$s PRIMARY KEY (item_id, segment)) WITH (fillfactor = 50);"
 					" COMMENT ON TABLE %1$s IS 'the newest users of each item by number, with weights as in profiles';"
 					" CREATE TABLE %3$s (block int4 CONSTRAINT %4$s PRIMARY KEY,"
-					" landmark int4 NOT NULL, sumsq float8[] NOT NULL) WITH (fillfactor = 70);"
+					" landmark int4 NOT NULL, sumsq float8[] NOT NULL) WITH (fillfactor = 50);"
 					" COMMENT ON TABLE %3$s IS 'sums of squares of the weights of each user, 64 users a row: user u stands in block u / 64 + 1 at place u %% 64 + 1';"
 					" CREATE TABLE %5$s (singleton bool CONSTRAINT %6$s PRIMARY KEY,"
 					" applied_lsn pg_lsn NOT NULL, audience_limit int4 NOT NULL, users int4 NOT NULL);"

@@ -32,6 +32,9 @@
 
 #define MIN_ENTRIES 4
 
+/* Of a long list the processor asks for the rest by itself. */
+#define PREFETCH_ENTRIES 256
+
 const Oid	audience_types[AUDIENCE_NCOLUMNS] = {
 	INT4OID, INT4OID, INT4OID, INT4ARRAYOID, FLOAT4ARRAYOID, INT8ARRAYOID
 };
@@ -466,6 +469,45 @@ audience_cache_change(AudienceCache *cache, int32 item, int32 user, double weigh
 		if (time >= a->times[at])
 			put_entry(cache, a, at, user, weight, time);
 	}
+}
+
+void
+audience_cache_prefetch_place(AudienceCache *cache, int32 item)
+{
+	if (item < cache->nitems)
+		__builtin_prefetch(&cache->items[item]);
+}
+
+void
+audience_cache_prefetch_list(AudienceCache *cache, int32 item)
+{
+	if (item < cache->nitems && cache->items[item])
+		__builtin_prefetch(cache->items[item]);
+}
+
+/* What is searched, and the end, where entries are added. */
+void
+audience_cache_prefetch_arrays(AudienceCache *cache, int32 item, int appears)
+{
+	const ItemAudience *a = item < cache->nitems ? cache->items[item] : NULL;
+	int32		n;
+
+	if (a == NULL || a->max == 0)
+		return;
+	n = Min(a->n, PREFETCH_ENTRIES);
+	if (appears <= 0)
+		for (int32 i = 0; i < n; i += 64 / sizeof(int32))
+			__builtin_prefetch(&a->users[i]);
+	else if (a->n == cache->limit)
+		for (int32 i = 0; i < n; i += 64 / sizeof(TimestampTz))
+			__builtin_prefetch(&a->times[i]);
+	else
+	{
+		__builtin_prefetch(&a->times[a->n]);
+		__builtin_prefetch(&a->users[a->n]);
+		__builtin_prefetch(&a->weights[a->n]);
+	}
+	__builtin_prefetch(a->segments);
 }
 
 void

@@ -46,6 +46,11 @@ extern void audience_cache_load_all(AudienceCache *cache, Size limit);
  */
 extern void audience_cache_change(AudienceCache *cache, int32 item, int32 user, double weight,
 								  TimestampTz time, int appears);
+/* Ask for the memory that a change will use: some changes before it what leads
+ * to the list, then the list, then its arrays. */
+extern void audience_cache_prefetch_place(AudienceCache *cache, int32 item);
+extern void audience_cache_prefetch_list(AudienceCache *cache, int32 item);
+extern void audience_cache_prefetch_arrays(AudienceCache *cache, int32 item, int appears);
 extern void audience_cache_forget(AudienceCache *cache, int32 item);
 /* Nothing is known of any item, and the table's rows are obsolete. */
 extern void audience_cache_void(AudienceCache *cache);

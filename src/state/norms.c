@@ -214,6 +214,18 @@ norm_cache_set(NormCache *cache, int32 user, double sumsq)
 }
 
 void
+norm_cache_prefetch(NormCache *cache, int32 user)
+{
+	int32		block = NORM_BLOCK_OF(user);
+
+	if (block < cache->nblocks && cache->blocks[block])
+	{
+		__builtin_prefetch(cache->blocks[block]);
+		__builtin_prefetch(&cache->blocks[block]->sumsq[NORM_PLACE_OF(user)]);
+	}
+}
+
+void
 norm_cache_void(NormCache *cache)
 {
 	MemoryContextReset(cache->context);

@@ -35,6 +35,8 @@ extern NormCache *norm_cache_create(MemoryContext parent, Oid nspid, const char 
 									const char *indexname, int32 landmark);
 /* The sum of squares of the user's history; 0 without one. */
 extern void norm_cache_set(NormCache *cache, int32 user, double sumsq);
+/* Ask for the memory that this will use. */
+extern void norm_cache_prefetch(NormCache *cache, int32 user);
 /* All are 0, and the table's rows are obsolete. */
 extern void norm_cache_void(NormCache *cache);
 extern void norm_cache_rescale(NormCache *cache, int32 landmark);
