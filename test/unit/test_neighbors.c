@@ -471,10 +471,13 @@ run(const Setup *s, int rounds)
 		refresh(&w, &r, NULL, newest, 0);
 		refresh(&w, &r, NULL, newest, 0);
 		publish(&w);
-		judge(&w, &early);
 		put_off += neighbors_put_off(w.nl);
-		if (s->params.early_eps > 0 && round % 3 != 2)
-			continue;
+		if (s->params.early_eps > 0)
+		{
+			judge(&w, &early);
+			if (round % 3 != 2)
+				continue;
+		}
 		w.good &= neighbors_strict(w.nl, true) && !neighbors_put_off(w.nl);
 		refresh(&w, &r, NULL, newest, 0);
 		publish(&w);
@@ -623,7 +626,7 @@ main(void)
 	test_scan();
 	for (size_t s = 0; s < sizeof(setups) / sizeof(setups[0]); s++)
 	{
-		int			rounds = setups[s].nitems > 400 ? 30 : 120;
+		int			rounds = setups[s].nitems > 400 ? 12 : 80;
 		Setup		weighted = setups[s];
 
 		run(&setups[s], rounds);
