@@ -626,7 +626,7 @@ main(void)
 	test_scan();
 	for (size_t s = 0; s < sizeof(setups) / sizeof(setups[0]); s++)
 	{
-		int			rounds = setups[s].nitems > 400 ? 12 : 80;
+		int			rounds = setups[s].nitems > 400 ? 12 : 81;
 		Setup		weighted = setups[s];
 
 		run(&setups[s], rounds);
