@@ -5,17 +5,8 @@
 #ifndef RECSYS_NUMERIC_PAIRS_BUILD_H
 #define RECSYS_NUMERIC_PAIRS_BUILD_H
 
+#include "numeric/item_rows.h"
 #include "numeric/pairs.h"
-
-/* All histories, by user: user u has items[offsets[u] .. offsets[u + 1]) with
- * their weights, no item twice.  offsets has nusers + 1 elements. */
-typedef struct Histories
-{
-	int32_t		nusers;
-	const int64_t *offsets;
-	const int32_t *items;
-	const float *weights;
-} Histories;
 
 typedef struct PairBuild PairBuild;
 

@@ -27,10 +27,10 @@ struct RowSum
 };
 
 static size_t
-item_bytes(const RowSum *rs)
+item_bytes(bool with_counts)
 {
 	return sizeof(double) + sizeof(int32_t) + sizeof(float) +
-		(rs->with_counts ? 2 * sizeof(int32_t) : 0);
+		(with_counts ? 2 * sizeof(int32_t) : 0);
 }
 
 RowSum *
@@ -58,7 +58,13 @@ rowsum_destroy(RowSum *rs)
 size_t
 rowsum_bytes(const RowSum *rs)
 {
-	return sizeof(RowSum) + item_bytes(rs) * (size_t) rs->nitems;
+	return sizeof(RowSum) + item_bytes(rs->with_counts) * (size_t) rs->nitems;
+}
+
+size_t
+rowsum_bytes_for(int32_t max_item, bool with_counts)
+{
+	return sizeof(RowSum) + item_bytes(with_counts) * ((size_t) max_item + 1);
 }
 
 bool
@@ -73,10 +79,10 @@ rowsum_reach(RowSum *rs, int32_t max_item)
 		n += n / 4;
 	if (n > INT32_MAX)
 		n = INT32_MAX;
-	block = rs->memory.alloc(rs->memory.arg, size_mul(n, item_bytes(rs)));
+	block = rs->memory.alloc(rs->memory.arg, size_mul(n, item_bytes(rs->with_counts)));
 	if (!block)
 		return false;
-	memset(block, 0, n * item_bytes(rs));
+	memset(block, 0, n * item_bytes(rs->with_counts));
 	if (rs->sums)
 	{
 		memcpy(block, rs->sums, (size_t) rs->nitems * sizeof(double));

@@ -17,6 +17,8 @@ typedef struct RowSum RowSum;
 extern RowSum *rowsum_create(const Allocator *memory, bool with_counts);
 extern void rowsum_destroy(RowSum *rs);
 extern size_t rowsum_bytes(const RowSum *rs);
+/* ... of one that reaches max_item at once. */
+extern size_t rowsum_bytes_for(int32_t max_item, bool with_counts);
 
 /* Makes room for item numbers up to max_item; rowsum_add() doesn't check. */
 extern bool rowsum_reach(RowSum *rs, int32_t max_item);
