@@ -33,6 +33,7 @@ int			recsys_restart_delay = 1000;
 int			recsys_max_training_workers = 2;
 int			recsys_training_memory_kb = 2 * 1024 * 1024;
 int			recsys_search_memory_mb = 4096;
+int			recsys_aggregate_memory_kb = 1024 * 1024;
 bool		recsys_preloaded = false;
 
 static shmem_request_hook_type prev_shmem_request = NULL;
@@ -118,6 +119,11 @@ define_settings(void)
 							"A model whose vectors find no room is searched in its table, slower; 0: all of them.",
 							&recsys_search_memory_mb, 4096, 0, 1024 * 1024 * 1024,
 							PGC_SIGHUP, GUC_UNIT_MB, NULL, NULL, NULL);
+	DefineCustomIntVariable("recsys.aggregate_memory",
+							"Memory that an aggregate over a whole table, such as item_cosine(), may use for a group in a process.",
+							"A statement that needs more fails.",
+							&recsys_aggregate_memory_kb, 1024 * 1024, 64, INT_MAX,
+							PGC_USERSET, GUC_UNIT_KB, NULL, NULL, NULL);
 	MarkGUCPrefixReserved("recsys");
 }
 

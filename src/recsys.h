@@ -18,6 +18,7 @@ extern int	recsys_restart_delay;		/* ms, before a worker's second start */
 extern int	recsys_max_training_workers;	/* processes of one training */
 extern int	recsys_training_memory_kb;	/* of all of them together */
 extern int	recsys_search_memory_mb;	/* shared item vectors, whole server */
+extern int	recsys_aggregate_memory_kb; /* of one group of an aggregate, one process */
 
 /* True once shared_preload_libraries has loaded us. */
 extern bool recsys_preloaded;
