@@ -157,6 +157,8 @@ read_arguments(FunctionCallInfo fcinfo, const RecsysSource *source, Evaluation *
 		PG_GETARG_FLOAT8(ARG_RELEVANT_FROM);
 	if (!source->explicit_feedback && !PG_ARGISNULL(ARG_RELEVANT_FROM))
 		not_valid("relevant_from is for ratings, but feedback is implicit", "Leave it out.");
+	if (isnan(e->relevant_from))
+		not_valid("relevant_from must be a number, not NaN", "Pass the lowest rating that is relevant.");
 	check_split(source, e, !PG_ARGISNULL(ARG_TEST));
 }
 

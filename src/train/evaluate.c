@@ -125,6 +125,8 @@ check_parts(const Run *run, const Histories *train, const HeldOut *held_out)
 				errhint("Give test rows that are not in the users' histories already.") :
 				run->e->split == SPLIT_LAST ?
 				errhint("No user has two items; use split => 'random'.") :
+				run->e->folds > 0 ?
+				errhint("Use fewer folds.") :
 				errhint("Use a larger share."));
 	if (train->offsets[train->nusers] == 0)
 		ereport(ERROR,

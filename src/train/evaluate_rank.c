@@ -214,8 +214,9 @@ mark_relevant(Ranker *r, const HeldOut *h, int32 u, int32 stamp)
 	{
 		int32		item = known_item(r, h->items[i]);
 
-		/* a row without a value is a plain interaction */
-		if (r->input->explicit_feedback && h->values[i] < r->e->relevant_from)
+		/* a row without a rating (NaN) is not above any */
+		if (r->input->explicit_feedback && r->e->relevant_from > -INFINITY &&
+			!(h->values[i] >= r->e->relevant_from))
 			continue;
 		n++;
 		if (item > 0)
