@@ -11,6 +11,7 @@
 #include "utils/snapmgr.h"
 
 #include "models/neighbor_table.h"
+#include "state/array.h"
 #include "state/checked.h"
 
 /* Columns, from 1. */
@@ -126,22 +127,6 @@ neighbor_table_load(NeighborLists *lists, const RecsysSource *source, const Recs
 	return good;
 }
 
-static Datum
-array_of(const void *data, int n, Oid type)
-{
-	Size		size = ARR_OVERHEAD_NONULLS(1) + sizeof(int32) * n;
-	ArrayType  *array = palloc0(size);
-
-	StaticAssertStmt(sizeof(int32) == sizeof(float), "both element types have one width");
-	SET_VARSIZE(array, size);
-	array->ndim = 1;
-	array->elemtype = type;
-	ARR_DIMS(array)[0] = n;
-	ARR_LBOUND(array)[0] = 1;
-	memcpy(ARR_DATA_PTR(array), data, sizeof(int32) * n);
-	return PointerGetDatum(array);
-}
-
 /* The entries become items. */
 static void
 write_row(NeighborLists *lists, StateTable *t, int32 item, int n, int32 *entries,
@@ -155,8 +140,8 @@ write_row(NeighborLists *lists, StateTable *t, int32 item, int n, int32 *entries
 	nulls[COLUMN_WEIGHTS - 1] = !neighbors_weights(lists, n, entries, (uint8 *) VARDATA(weights));
 	for (int i = 0; i < n && coding; i++)
 		entries[i] = coding->item(entries[i]);
-	values[COLUMN_NEIGHBORS - 1] = array_of(entries, n, INT4OID);
-	values[COLUMN_SCORES - 1] = array_of(scores, n, FLOAT4OID);
+	values[COLUMN_NEIGHBORS - 1] = array_datum(entries, n, sizeof(int32), INT4OID);
+	values[COLUMN_SCORES - 1] = array_datum(scores, n, sizeof(float), FLOAT4OID);
 	values[COLUMN_WEIGHTS - 1] = PointerGetDatum(weights);
 	table_put(t, 1, values, nulls);
 	pfree(DatumGetPointer(values[COLUMN_NEIGHBORS - 1]));
