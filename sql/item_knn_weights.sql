@@ -58,13 +58,18 @@ SELECT recsys.alter_model('kw', 'knn', '{"damping": 1}');
 SELECT recsys.wait_for('kw');
 SELECT item_id, round(score::numeric, 4) AS score FROM kw.recommend(3);
 
--- ratings have none unless asked for
-SELECT params FROM recsys.models WHERE source = 'kw' AND model = 'plain';
+-- ratings: the order goes by weights, a rating is predicted without.  2 of b is near a by
+-- 5 * 4 / (5 sqrt(4 * 4 + 3 * 3)) = 0.8
 CREATE TABLE kw_ratings (u int, i text, r int);
 CREATE INDEX ON kw_ratings (u);
 ALTER TABLE kw_ratings REPLICA IDENTITY FULL;
+INSERT INTO kw_ratings VALUES (1, 'a', 5), (1, 'b', 4), (2, 'b', 3);
 SELECT recsys.create_source('kw_rated', 'kw_ratings', 'u', 'i', event_value_column => 'r', feedback => 'explicit');
 SELECT recsys.create_model('kw_rated', 'knn', 'item_knn');
+SELECT recsys.wait_for('kw_rated');
 SELECT params FROM recsys.models WHERE source = 'kw_rated';
+-- weight of a: 1/6 / 0.8, as 2 ^ (-18 / 8)
+SELECT item_id, round(score::numeric, 4) AS score, round((3 * 0.8 * 2 ^ (-18 / 8.0))::numeric, 4) AS expected FROM kw_rated.recommend(2);
+SELECT kw_rated.predict(2, 'a');
 SELECT recsys.drop_source('kw'), recsys.drop_source('kw_rated');
 DROP TABLE kw_events, kw_ratings;

@@ -26,9 +26,6 @@
 #include "models/item_knn.h"
 #include "models/neighbor_table.h"
 
-/* Weighted sums of ratings are no better for it. */
-static const double not_explicit = 0;
-
 const ParamSpec item_knn_params[] = {
 	/* neighbours published per item */
 	{.name = "k", PARAM_INT, 1, 1000, 50},
@@ -37,9 +34,9 @@ const ParamSpec item_knn_params[] = {
 	/* users that two items must have in common */
 	{.name = "min_support", PARAM_INT, 1, 1e9, 1},
 	/* recommendations: divide by the length of the item's own list? */
-	{.name = "normalize", PARAM_BOOL, 0, 1, 1,.explicit_boot = &not_explicit},
+	{.name = "normalize", PARAM_BOOL, 0, 1, 1},
 	/* recommendations: users that halve the distrust in an item */
-	{.name = "damping", PARAM_FLOAT, 0, 1e9, 5,.explicit_boot = &not_explicit},
+	{.name = "damping", PARAM_FLOAT, 0, 1e9, 5},
 	{.name = NULL}
 };
 
