@@ -89,7 +89,7 @@ bag_create(MemoryContext context, Oid type, Oid collation, const char *what)
 	if (!OidIsValid(bag->type->eq_opr_finfo.fn_oid) || !OidIsValid(bag->type->hash_proc_finfo.fn_oid))
 		ereport(ERROR,
 				errcode(ERRCODE_UNDEFINED_FUNCTION),
-				errmsg("%s of type %s can not be told apart: the type has no hash function",
+				errmsg("%s of type %s cannot be told apart: the type has no hash function",
 					   what, format_type_be(type)),
 				errhint("Cast them to a type that can be hashed, such as text."));
 	bag->hash = prepare_call(&bag->type->hash_proc_finfo, 1, collation);

@@ -81,7 +81,7 @@ codes_create(MemoryContext context, Oid type, Oid collation, const char *what)
 		!OidIsValid(codes->type->cmp_proc_finfo.fn_oid))
 		ereport(ERROR,
 				errcode(ERRCODE_UNDEFINED_FUNCTION),
-				errmsg("%s of type %s can not be told apart and put in order", what, format_type_be(type)),
+				errmsg("%s of type %s cannot be told apart and put in order", what, format_type_be(type)),
 				errhint("Cast them to a type that can be hashed and sorted, such as text."));
 	codes->table = codetable_create(context, FIRST_CODES / 2, codes);
 	codes->max = FIRST_CODES;
