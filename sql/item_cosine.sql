@@ -14,9 +14,9 @@ INSERT INTO liked VALUES (1, 'tea', 1), (1, 'milk', 1), (2, 'tea', 1), (2, 'tea'
 -- tea and milk: (1 + 4) / 6; tea and cake: (2 + 1) / √12; milk and cake: 2 / √12; milk and salt: 3 / (5 √6)
 SELECT * FROM unnest((SELECT recsys.item_cosine(who, what, value) FROM liked));
 -- k is for each item
-SELECT item, similar_item FROM unnest((SELECT recsys.item_cosine(who, what, value, 1) FROM liked));
+SELECT item, similar_item FROM unnest((SELECT recsys.item_cosine_top(who, what, value, 1) FROM liked));
 -- without values each row counts 1
-SELECT * FROM unnest((SELECT recsys.item_cosine(who, what) FROM liked WHERE value > 0)) WHERE item = 'cake';
+SELECT * FROM unnest((SELECT recsys.item_cosine(who, what, 1) FROM liked WHERE value > 0)) WHERE item = 'cake';
 -- users by the items they have in common: the same with columns changed about
 SELECT * FROM unnest((SELECT recsys.item_cosine(what, who, value) FROM liked)) WHERE item = '1';
 SELECT item::int, similar_item::int FROM unnest((SELECT recsys.item_cosine(what, who, value) FROM liked)) WHERE rank = 1 ORDER BY 1;
@@ -31,7 +31,7 @@ SELECT who, what, (SELECT string_agg(similar_item || ' ' || score, ', ' ORDER BY
 -- nothing
 SELECT recsys.item_cosine(who, what, value) IS NULL AS no_rows FROM liked WHERE false;
 SELECT recsys.item_cosine(who, what, value) IS NULL AS no_keys FROM liked WHERE who IS NULL;
-SELECT recsys.item_cosine(who, what, 0) AS nothing_but_zeros, recsys.item_cosine(5, what) AS one_user, recsys.item_cosine(who, 'tea'::text) AS one_item FROM liked WHERE what = 'salt' OR what = 'tea';
+SELECT recsys.item_cosine(who, what, 0) AS nothing_but_zeros, recsys.item_cosine(5, what, 1) AS one_user, recsys.item_cosine(who, 'tea'::text, 1) AS one_item FROM liked WHERE what = 'salt' OR what = 'tea';
 -- dots below zero are not similar
 SELECT recsys.item_cosine(who, what, value) FROM (VALUES (1, 'up', 1), (1, 'down', -1), (2, 'up', 1), (2, 'down', -3)) AS v(who, what, value);
 
@@ -58,8 +58,8 @@ CREATE COLLATION cosine_folded (provider = icu, locale = 'und-u-ks-level2', dete
 SELECT length(item), length(similar_item), score FROM unnest((SELECT recsys.item_cosine(repeat('user', 1000) || u, repeat('item', 1000) || i % 2, 1) FROM mixed));
 CREATE TABLE folded (u text COLLATE cosine_folded, i text COLLATE "C");
 INSERT INTO folded VALUES ('ann', 'x'), ('ANN', 'y'), ('bob', 'y'), ('Bob', 'X');
-SELECT item, similar_item, score FROM unnest((SELECT recsys.item_cosine(u, i) FROM folded));
-SELECT count(*) AS pairs FROM unnest((SELECT recsys.item_cosine(i, u) FROM folded));
+SELECT item, similar_item, score FROM unnest((SELECT recsys.item_cosine(u, i, 1) FROM folded));
+SELECT count(*) AS pairs FROM unnest((SELECT recsys.item_cosine(i, u, 1) FROM folded));
 
 -- plain SQL of the formula says the same
 WITH r AS (SELECT u, i, sum(v) AS r FROM mixed GROUP BY 1, 2),
@@ -67,22 +67,22 @@ WITH r AS (SELECT u, i, sum(v) AS r FROM mixed GROUP BY 1, 2),
 	pairs AS (SELECT a.i, b.i AS j, sum(a.r * b.r) / (x.n * y.n) AS score FROM r a JOIN r b ON b.u = a.u AND b.i <> a.i
 		JOIN norm x ON x.i = a.i JOIN norm y ON y.i = b.i GROUP BY a.i, b.i, x.n, y.n)
 SELECT count(*) AS pairs, count(*) FILTER (WHERE abs(s.score - p.score) < 1e-6) AS same
-	FROM pairs p FULL JOIN unnest((SELECT recsys.item_cosine(u, i, v, 1000) FROM mixed)) AS s ON s.item::int = p.i AND s.similar_item::int = p.j;
+	FROM pairs p FULL JOIN unnest((SELECT recsys.item_cosine_top(u, i, v, 1000) FROM mixed)) AS s ON s.item::int = p.i AND s.similar_item::int = p.j;
 
 -- in parallel: no bit differs, whatever the order of rows and the values
 CREATE TABLE busy AS SELECT n * 7919::bigint % 4001 AS u, 'item ' || n * 31 % 997 * (n % 3) AS i,
 	(n % 7 - 2) * (ARRAY[1, 0.1, 1e10, 1e-5])[1 + n % 4] AS v FROM generate_series(1, 150000) n;
 ANALYZE busy;
 SET max_parallel_workers_per_gather = 0;
-CREATE TABLE alone AS SELECT recsys.item_cosine(u, i, v) AS lists, recsys.item_cosine(i, u, v, 3) AS users FROM busy;
+CREATE TABLE alone AS SELECT recsys.item_cosine(u, i, v) AS lists, recsys.item_cosine_top(i, u, v, 3) AS users FROM busy;
 SELECT lists = (SELECT recsys.item_cosine(u, i, v ORDER BY v, i) FROM busy) AS any_order FROM alone;
 SET parallel_setup_cost = 0;
 SET parallel_tuple_cost = 0;
 SET min_parallel_table_scan_size = 0;
 SET max_parallel_workers_per_gather = 3;
-EXPLAIN (COSTS OFF) SELECT recsys.item_cosine(u, i, v), recsys.item_cosine(i, u, v, 3) FROM busy;
+EXPLAIN (COSTS OFF) SELECT recsys.item_cosine(u, i, v), recsys.item_cosine_top(i, u, v, 3) FROM busy;
 SELECT lists = s.l AS same, users = s.u AS same_users, cardinality(lists) AS pairs
-	FROM alone, LATERAL (SELECT recsys.item_cosine(u, i, v) AS l, recsys.item_cosine(i, u, v, 3) AS u FROM busy) AS s;
+	FROM alone, LATERAL (SELECT recsys.item_cosine(u, i, v) AS l, recsys.item_cosine_top(i, u, v, 3) AS u FROM busy) AS s;
 SET parallel_leader_participation = off;
 SELECT lists = (SELECT recsys.item_cosine(u, i, v) FROM busy) AS same FROM alone;
 RESET parallel_leader_participation;
@@ -106,7 +106,7 @@ SELECT recsys.wait_for('cosine');
 INSERT INTO cosine_events SELECT n * 31 % 311, 'item ' || n % 97 FROM generate_series(1, 500) n;
 DELETE FROM cosine_events WHERE who % 10 = 3;
 SELECT recsys.wait_for('cosine');
-WITH batch AS (SELECT * FROM unnest((SELECT recsys.item_cosine(who, what, 1, 20) FROM cosine_events))),
+WITH batch AS (SELECT * FROM unnest((SELECT recsys.item_cosine_top(who, what, 1, 20) FROM cosine_events))),
 	published AS (SELECT i.key AS item, p.rank, j.key AS similar_item, p.score FROM cosine.knn_neighbors n JOIN cosine.items i ON i.id = n.item_id,
 		unnest(n.neighbors, n.scores) WITH ORDINALITY AS p(neighbor, score, rank) JOIN cosine.items j ON j.id = p.neighbor)
 SELECT count(*) > 1500 AS many, count(*) = count(b.item) AND count(*) = count(p.item) AS same_places, max(abs(b.score - p.score)) < 1e-3 AS same_scores
@@ -117,19 +117,19 @@ SELECT recsys.drop_source('cosine');
 SELECT recsys.item_cosine(who, what, 'NaN') FROM liked;
 SELECT recsys.item_cosine(who, what, '-Infinity') FROM liked;
 SELECT recsys.item_cosine(who, what, 1e101) FROM liked;
-SELECT recsys.item_cosine(who, what, value, 0) FROM liked;
-SELECT recsys.item_cosine(who, what, value, 1001) FROM liked;
-SELECT recsys.item_cosine(who, what, value, who) FROM liked;
+SELECT recsys.item_cosine_top(who, what, value, 0) FROM liked;
+SELECT recsys.item_cosine_top(who, what, value, 1001) FROM liked;
+SELECT recsys.item_cosine_top(who, what, value, who) FROM liked;
 SELECT recsys.item_cosine(point(who, 1), what, value) FROM liked;
 SELECT recsys.item_cosine(who, what, 'much') FROM liked;
 SET recsys.aggregate_memory = '1MB';
 \set VERBOSITY sqlstate
-SELECT recsys.item_cosine(n, n % 10) FROM generate_series(1, 100000) n;
-SELECT recsys.item_cosine(n % 10, repeat('x', 1000) || n) FROM generate_series(1, 2000) n;
-SELECT recsys.item_cosine(n % 1000, n % 499) FROM generate_series(1, 100000) n;
+SELECT recsys.item_cosine(n, n % 10, 1) FROM generate_series(1, 100000) n;
+SELECT recsys.item_cosine(n % 10, repeat('x', 1000) || n, 1) FROM generate_series(1, 2000) n;
+SELECT recsys.item_cosine(n % 1000, n % 499, 1) FROM generate_series(1, 100000) n;
 SET recsys.aggregate_memory = '4MB';
-SELECT cardinality(recsys.item_cosine(1, n, 1, 50)) AS pairs FROM generate_series(1, 300) n;
-SELECT cardinality(recsys.item_cosine(1, n, 1, 1000)) AS pairs FROM generate_series(1, 300) n;
+SELECT cardinality(recsys.item_cosine_top(1, n, 1, 50)) AS pairs FROM generate_series(1, 300) n;
+SELECT cardinality(recsys.item_cosine_top(1, n, 1, 1000)) AS pairs FROM generate_series(1, 300) n;
 \set VERBOSITY default
 -- pairs that come again take no more memory
 SELECT item, score FROM unnest((SELECT recsys.item_cosine(n % 7, n % 4, 0.1) FROM generate_series(1, 1000000) n)) WHERE rank = 1;

@@ -48,6 +48,7 @@ WHERE relnamespace = 'rights_shop'::regnamespace AND relkind IN ('r', 'v')
 	AND has_table_privilege('regress_stranger', oid, 'SELECT, INSERT, UPDATE, DELETE, TRUNCATE, REFERENCES, TRIGGER');
 
 -- views show the sources whose owner's role the caller has; tables are closed
+SELECT recsys.wait_for('rights_shop');
 INSERT INTO recsys.rejected_event SELECT source_id, -1, 'test', '1', '2', NULL, NULL, NULL, now()
 	FROM recsys.source WHERE name = 'rights_shop';
 INSERT INTO recsys.rejection SELECT source_id, 'test', 1 FROM recsys.source WHERE name = 'rights_shop';

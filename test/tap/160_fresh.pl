@@ -137,7 +137,7 @@ for my $step (qw(publish flush confirm apply))
 {
 	my $item = { publish => 2002, flush => 2007, confirm => 2012, apply => 2017 }->{$step};
 	my $was = publish();
-	sql("SELECT recsys.inject_crash('shop', '$step', 2)");
+	sql("SELECT recsys.inject_crash('shop', '$step', 1)");
 	new_item($item);
 	events(200, 0.3);
 	wait_for();
