@@ -517,7 +517,7 @@ const ModelAlgorithm item_knn_algorithm = {
 	.rescale = item_knn_rescale,
 	.memory = item_knn_memory,
 	.recommend = item_knn_recommend,
-	.similar_items = item_knn_similar_items,
+	.similar_items = neighbor_table_similar_items,
 	.predict = item_knn_predict,
 	.explain = item_knn_explain,
 };

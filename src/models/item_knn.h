@@ -22,7 +22,6 @@ item_knn_trust(double users, double damping)
 }
 
 extern void item_knn_recommend(ServeContext *cx, const History *history, Candidates *out);
-extern int	item_knn_similar_items(ServeContext *cx, int32 item, int k, ScoredItem *out);
 extern double item_knn_predict(ServeContext *cx, const History *history, int32 item);
 extern void item_knn_explain(ServeContext *cx, const History *history, int32 item,
 							 double *contributions);

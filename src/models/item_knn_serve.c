@@ -58,19 +58,6 @@ item_knn_recommend(ServeContext *cx, const History *history, Candidates *out)
 	neighbor_table_close(&reader);
 }
 
-int
-item_knn_similar_items(ServeContext *cx, int32 item, int k, ScoredItem *out)
-{
-	NeighborReader reader = neighbor_table_open(cx);
-	Neighbors	list = neighbor_table_get(&reader, item);
-	int			n = Min(k, list.n);
-
-	for (int i = 0; i < n; i++)
-		out[i] = (ScoredItem) {list.items[i], list.scores[i]};
-	neighbor_table_close(&reader);
-	return n;
-}
-
 /* sims[h] = similarity of history item h to item, 0 where its list lacks it */
 static void
 similarities_to(ServeContext *cx, const History *history, int32 item, bool weighted, double *sims)

@@ -271,3 +271,16 @@ neighbor_score(const Neighbors *list, int32 item, bool weighted)
 				list->scores[i] * neighbor_weight(list->weights[i]) : list->scores[i];
 	return score;
 }
+
+int
+neighbor_table_similar_items(ServeContext *cx, int32 item, int k, ScoredItem *out)
+{
+	NeighborReader reader = neighbor_table_open(cx);
+	Neighbors	list = neighbor_table_get(&reader, item);
+	int			n = Min(k, list.n);
+
+	for (int i = 0; i < n; i++)
+		out[i] = (ScoredItem) {list.items[i], list.scores[i]};
+	neighbor_table_close(&reader);
+	return n;
+}

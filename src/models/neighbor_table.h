@@ -72,4 +72,8 @@ extern const float *neighbor_table_weigh(NeighborReader *reader, const Neighbors
 /* Score of an item in a list, weighted or not; 0 if it isn't there. */
 extern double neighbor_score(const Neighbors *list, int32 item, bool weighted);
 
+/* ModelAlgorithm's similar_items: the list as published. */
+extern int	neighbor_table_similar_items(ServeContext *cx, int32 item, int k,
+										 ScoredItem *out);
+
 #endif							/* RECSYS_NEIGHBOR_TABLE_H */

@@ -397,7 +397,7 @@ const ModelAlgorithm sequence_knn_algorithm = {
 	.reset = sequence_knn_reset,
 	.memory = sequence_knn_memory,
 	.recommend = sequence_knn_recommend,
-	.similar_items = sequence_knn_similar_items,
+	.similar_items = neighbor_table_similar_items,	/* what came after it */
 	.predict = sequence_knn_predict,
 	.explain = sequence_knn_explain,
 };

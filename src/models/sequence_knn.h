@@ -36,7 +36,6 @@ sequence_knn_factor(double decay, int step)
 }
 
 extern void sequence_knn_recommend(ServeContext *cx, const History *history, Candidates *out);
-extern int	sequence_knn_similar_items(ServeContext *cx, int32 item, int k, ScoredItem *out);
 extern double sequence_knn_predict(ServeContext *cx, const History *history, int32 item);
 extern void sequence_knn_explain(ServeContext *cx, const History *history, int32 item,
 								 double *contributions);

@@ -79,20 +79,6 @@ sequence_knn_recommend(ServeContext *cx, const History *history, Candidates *out
 	neighbor_table_close(&reader);
 }
 
-/* What came after it. */
-int
-sequence_knn_similar_items(ServeContext *cx, int32 item, int k, ScoredItem *out)
-{
-	NeighborReader reader = neighbor_table_open(cx);
-	Neighbors	list = neighbor_table_get(&reader, item);
-	int			n = Min(k, list.n);
-
-	for (int i = 0; i < n; i++)
-		out[i] = (ScoredItem) {list.items[i], list.scores[i]};
-	neighbor_table_close(&reader);
-	return n;
-}
-
 void
 sequence_knn_explain(ServeContext *cx, const History *history, int32 item,
 					 double *contributions)

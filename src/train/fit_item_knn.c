@@ -15,7 +15,7 @@
 #include "numeric/neighbors.h"
 #include "numeric/rowsum.h"
 #include "numeric/topk.h"
-#include "train/fit.h"
+#include "train/fit_scores.h"
 
 #define PROGRESS_ROWS 1024
 
@@ -27,11 +27,7 @@ typedef struct ItemKnn
 	int32	   *neighbors;
 	float	   *sims;			/* plain ... */
 	float	   *weighted;		/* ... and as they count in recommendations */
-	/* of one answer */
-	double	   *scores;			/* by item */
-	int32	   *touched;
-	RankKey    *heap;
-	int			max_heap;
+	FitScores	scores;			/* of one answer */
 } ItemKnn;
 
 static void
@@ -195,55 +191,28 @@ fit(const FitInput *input)
 	weigh_lists(knn, lists);
 	MemoryContextDelete(context);
 
-	knn->scores = palloc_extended(sizeof(double) * ((Size) knn->max_item + 1),
-								  MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
-	knn->touched = palloc_extended(sizeof(int32) * ((Size) knn->max_item + 1), MCXT_ALLOC_HUGE);
+	fit_scores_create(&knn->scores, knn->max_item);
 	return knn;
 }
 
-/* Scores of all neighbours of the history; returns how many items these are. */
-static int
+/* Scores of all neighbours of the history. */
+static void
 add_scores(ItemKnn *knn, const FitUser *user)
 {
-	int			n = 0;
-
+	fit_scores_begin(&knn->scores);
 	for (int h = 0; h < user->n; h++)
 		for (int64 x = knn->offsets[user->items[h]]; x < knn->offsets[user->items[h] + 1]; x++)
-		{
-			int32		item = knn->neighbors[x];
-
-			if (user->scored[item] != user->stamp)
-			{
-				user->scored[item] = user->stamp;
-				knn->scores[item] = 0;
-				knn->touched[n++] = item;
-			}
-			knn->scores[item] += (double) user->weights[h] * knn->weighted[x];
-		}
-	return n;
+			fit_scores_add(&knn->scores, user, knn->neighbors[x],
+						   (double) user->weights[h] * knn->weighted[x]);
 }
 
 static int
 top(void *state, const FitUser *user, int k, SearchHit *hits)
 {
 	ItemKnn    *knn = state;
-	int			n = add_scores(knn, user);
-	TopK		best;
 
-	if (knn->max_heap < k)
-	{
-		knn->heap = MemoryContextAllocHuge(GetMemoryChunkContext(knn), sizeof(RankKey) * (Size) k);
-		knn->max_heap = k;
-	}
-	topk_init(&best, knn->heap, k);
-	for (int i = 0; i < n; i++)
-		if (user->excluded[knn->touched[i]] != user->stamp)
-			topk_push(&best, knn->touched[i], (float) knn->scores[knn->touched[i]]);
-	n = (int) best.n;
-	rank_sort(knn->heap, n);
-	for (int i = 0; i < n; i++)
-		hits[i] = (SearchHit) {rank_item(knn->heap[i]), rank_score(knn->heap[i])};
-	return n;
+	add_scores(knn, user);
+	return fit_scores_top(&knn->scores, user, k, hits);
 }
 
 static double

@@ -16,7 +16,7 @@
 #include "numeric/rowsum.h"
 #include "numeric/sequence.h"
 #include "numeric/topk.h"
-#include "train/fit.h"
+#include "train/fit_scores.h"
 
 #define PROGRESS_ROWS 1024
 
@@ -31,11 +31,7 @@ typedef struct SequenceKnn
 	float	   *counts;
 	int64		n,
 				max;
-	/* of one answer */
-	double	   *scores;			/* by item */
-	int32	   *touched;
-	RankKey    *heap;
-	int			max_heap;
+	FitScores	scores;			/* of one answer */
 } SequenceKnn;
 
 static void
@@ -126,60 +122,32 @@ fit(const FitInput *input)
 	knn->successors = palloc(sizeof(int32) * knn->k);
 	knn->counts = palloc(sizeof(float) * knn->k);
 	fill_lists(knn, input, context);
-	MemoryContextDelete(context);
-	knn->scores = palloc_extended(sizeof(double) * numbers, MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
-	knn->touched = palloc_extended(sizeof(int32) * numbers, MCXT_ALLOC_HUGE);
+	MemoryContextDelete(context);	fit_scores_create(&knn->scores, knn->max_item);
 	return knn;
 }
 
-/* Scores of all successors of the history; returns how many items these are. */
-static int
+/* Scores of all successors of the history. */
+static void
 add_scores(SequenceKnn *knn, const FitUser *user)
 {
-	int			n = 0;
-
+	fit_scores_begin(&knn->scores);
 	for (int step = 0; step < user->n; step++)
 	{
 		int32		h = user->items[user->n - 1 - step];
 		double		factor = sequence_knn_factor(knn->decay, step);
 
 		for (int64 x = knn->offsets[h]; x < knn->offsets[h + 1] && factor > 0; x++)
-		{
-			int32		item = knn->successors[x];
-
-			if (user->scored[item] != user->stamp)
-			{
-				user->scored[item] = user->stamp;
-				knn->scores[item] = 0;
-				knn->touched[n++] = item;
-			}
-			knn->scores[item] += factor * knn->counts[x];
-		}
+			fit_scores_add(&knn->scores, user, knn->successors[x], factor * knn->counts[x]);
 	}
-	return n;
 }
 
 static int
 top(void *state, const FitUser *user, int k, SearchHit *hits)
 {
 	SequenceKnn *knn = state;
-	int			n = add_scores(knn, user);
-	TopK		best;
 
-	if (knn->max_heap < k)
-	{
-		knn->heap = MemoryContextAllocHuge(GetMemoryChunkContext(knn), sizeof(RankKey) * (Size) k);
-		knn->max_heap = k;
-	}
-	topk_init(&best, knn->heap, k);
-	for (int i = 0; i < n; i++)
-		if (user->excluded[knn->touched[i]] != user->stamp)
-			topk_push(&best, knn->touched[i], (float) knn->scores[knn->touched[i]]);
-	n = (int) best.n;
-	rank_sort(knn->heap, n);
-	for (int i = 0; i < n; i++)
-		hits[i] = (SearchHit) {rank_item(knn->heap[i]), rank_score(knn->heap[i])};
-	return n;
+	add_scores(knn, user);
+	return fit_scores_top(&knn->scores, user, k, hits);
 }
 
 static double

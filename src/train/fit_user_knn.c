@@ -12,7 +12,7 @@
 
 #include "models/user_knn.h"
 #include "numeric/topk.h"
-#include "train/fit.h"
+#include "train/fit_scores.h"
 
 typedef struct UserKnn
 {
@@ -36,11 +36,8 @@ typedef struct UserKnn
 	int32	   *common;			/* by row */
 	double		length;
 	/* of one answer */
-	double	   *scores;			/* by item */
-	int32	   *touched;
+	FitScores	scores;
 	RankKey    *neighbors;
-	RankKey    *heap;
-	int			max_heap;
 } UserKnn;
 
 static void *
@@ -117,8 +114,7 @@ fit(const FitInput *input)
 	knn->met = zeros(sizeof(int32), nrows);
 	knn->dots = zeros(sizeof(double), nrows);
 	knn->common = zeros(sizeof(int32), nrows);
-	knn->scores = zeros(sizeof(double), knn->max_item);
-	knn->touched = zeros(sizeof(int32), knn->max_item);
+	fit_scores_create(&knn->scores, knn->max_item);
 	knn->neighbors = zeros(sizeof(RankKey), knn->k);
 	index_items(knn);
 	measure_users(knn);
@@ -198,14 +194,14 @@ push_neighbor(const UserKnn *knn, TopK *top, int32 row)
 
 /* ---------------------------------------------------------------------- answers */
 
-/* Scores of the neighbours' items; returns how many items these are. */
-static int
+/* Scores of the neighbours' items. */
+static void
 add_scores(UserKnn *knn, const FitUser *user)
 {
 	const Histories *h = knn->h;
 	TopK		top;
-	int			n = 0;
 
+	fit_scores_begin(&knn->scores);
 	meet_users(knn, user);
 	topk_init(&top, knn->neighbors, knn->k);
 	for (int32 i = 0; i < knn->n; i++)
@@ -216,42 +212,17 @@ add_scores(UserKnn *knn, const FitUser *user)
 		double		sim = knn->dots[row] / (knn->length * knn->lengths[row]);
 
 		for (int64 e = h->offsets[row]; e < h->offsets[row + 1]; e++)
-		{
-			int32		item = h->items[e];
-
-			if (user->scored[item] != user->stamp)
-			{
-				user->scored[item] = user->stamp;
-				knn->scores[item] = 0;
-				knn->touched[n++] = item;
-			}
-			knn->scores[item] += sim * h->weights[e];
-		}
+			fit_scores_add(&knn->scores, user, h->items[e], sim * h->weights[e]);
 	}
-	return n;
 }
 
 static int
 top(void *state, const FitUser *user, int k, SearchHit *hits)
 {
 	UserKnn    *knn = state;
-	int			n = add_scores(knn, user);
-	TopK		best;
 
-	if (knn->max_heap < k)
-	{
-		knn->heap = MemoryContextAllocHuge(GetMemoryChunkContext(knn), sizeof(RankKey) * (Size) k);
-		knn->max_heap = k;
-	}
-	topk_init(&best, knn->heap, k);
-	for (int i = 0; i < n; i++)
-		if (user->excluded[knn->touched[i]] != user->stamp)
-			topk_push(&best, knn->touched[i], (float) knn->scores[knn->touched[i]]);
-	n = (int) best.n;
-	rank_sort(knn->heap, n);
-	for (int i = 0; i < n; i++)
-		hits[i] = (SearchHit) {rank_item(knn->heap[i]), rank_score(knn->heap[i])};
-	return n;
+	add_scores(knn, user);
+	return fit_scores_top(&knn->scores, user, k, hits);
 }
 
 static double
