@@ -1,6 +1,6 @@
 /*
  * horizon.c
- *	  Keeping the applied set small.
+ *	  Keeping the applied set small, and reading tables no earlier than it.
  *
  * Applied transactions are added one by one; those that have nothing to do
  * with the source, or were rolled back, leave gaps between them.  Two things
@@ -20,9 +20,11 @@
 
 #include "access/transam.h"
 #include "access/xlog.h"
+#include "storage/lmgr.h"
 #include "storage/lwlock.h"
 #include "storage/standbydefs.h"
 #include "utils/memutils.h"
+#include "utils/snapmgr.h"
 
 #include "compat.h"
 #include "stream/stream.h"
@@ -143,4 +145,45 @@ horizon_look(Stream *s)
 	LWLockRelease(XactTruncationLock);
 	s->finished_lsn = GetXLogInsertRecPtr();
 	MemoryContextSwitchTo(old);
+}
+
+/* ------------------------------------------------------ snapshots of tables */
+
+/* A transaction that the set holds and the snapshot does not see, if any. */
+static TransactionId
+applied_but_unseen(const XidSet *applied, Snapshot snapshot)
+{
+	uint64		end = applied->n > 0 ? applied->bounds[applied->n - 1] : 0;
+
+	for (uint32 i = 0; i < snapshot->xcnt; i++)
+	{
+		if (xidset_contains(applied, xidset_full_xid(snapshot->xip[i])))
+			return snapshot->xip[i];
+	}
+	for (uint64 fxid = xidset_full_xid(snapshot->xmax); fxid < end; fxid++)
+	{
+		if (xidset_contains(applied, fxid))
+			return XidFromFullTransactionId(FullTransactionIdFromU64(fxid));
+	}
+	return InvalidTransactionId;
+}
+
+/*
+ * Pushes a snapshot that sees all that has been applied.
+ *
+ * A commit can be decoded as soon as its record is on disk, and becomes visible
+ * a moment later, or much later where it waits for a synchronous standby.  Until
+ * then, other sessions see the table as it was before.  Whoever asks a table of
+ * the user's what has become of a row must not be among them.
+ */
+void
+horizon_push_snapshot(Stream *s)
+{
+	Snapshot	snapshot;
+	TransactionId unseen;
+
+	while (snapshot = GetLatestSnapshot(),
+		   TransactionIdIsValid(unseen = applied_but_unseen(s->applied, snapshot)))
+		XactLockTableWait(unseen, NULL, NULL, XLTW_None);
+	PushActiveSnapshot(snapshot);
 }

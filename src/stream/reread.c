@@ -3,8 +3,9 @@
  *	  Explicit ratings whose last row was deleted: what the table says now.
  *
  * The stream does not know which older rating becomes the last one, so the
- * worker asks the table, when it flushes.  The table is ahead of the stream:
- * the answer may be a rating whose insertion is still to come.  Applying that
+ * worker asks the table, when it flushes.  The table is never behind the stream
+ * (horizon_push_snapshot() sees to that), and often ahead of it: the answer may
+ * be a rating whose insertion is still to come.  Applying that
  * again changes nothing, and a deletion that is still to come asks again, so
  * the state ends where the table ends.
  */
@@ -16,6 +17,7 @@
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
+#include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
 #include "stream/stream.h"
@@ -121,6 +123,7 @@ reread_all(Stream *s)
 		return;
 	types[0] = s->source->user.type;
 	types[1] = s->source->item.type;
+	horizon_push_snapshot(s);
 	SPI_connect();
 	spi_context = CurrentMemoryContext;
 	plan = SPI_prepare(query_text(s->source), 2, types);
@@ -134,6 +137,7 @@ reread_all(Stream *s)
 		MemoryContextSwitchTo(spi_context);
 	}
 	SPI_finish();
+	PopActiveSnapshot();
 	MemoryContextReset(s->rereads_context);
 	s->rereads = NIL;
 }

@@ -139,10 +139,11 @@ extern void plugin_reset_relations(Stream *s);
 extern void plugin_current_stream(Stream *s);
 extern int	stream_compare_xids(const void *a, const void *b);
 
-/* ---- horizon.c: closing gaps in the applied set ------------------------- */
+/* ---- horizon.c: the applied set ----------------------------------------- */
 extern void horizon_read(Stream *s, XLogReaderState *reader);
 extern void horizon_advance(Stream *s);
 extern void horizon_look(Stream *s);
+extern void horizon_push_snapshot(Stream *s);	/* sees all that is applied */
 
 /* ---- apply.c: queue -> memory ------------------------------------------ */
 extern void apply_queue(Stream *s);

@@ -21,6 +21,43 @@ log_statement = none
 my $o = Oracle->new($node);
 my $dir = PostgreSQL::Test::Utils::tempdir;
 
+# ------------------------------------------- commits that nobody sees yet
+#
+# A commit can be decoded before it is visible, for as long as it waits for a
+# standby.  When the last rating of a pair is deleted, the worker asks the table
+# for the one before, and must not be told the one that was deleted.
+
+$o->run(q{
+	CREATE TABLE rated (id int, u int, i int, value int, at timestamptz);
+	CREATE INDEX ON rated (u);
+	ALTER TABLE rated REPLICA IDENTITY FULL;
+	INSERT INTO rated SELECT g, 1, 1 + g / 2, 1 + g % 2 * 4, '2024-01-01'::timestamptz + g * interval '1 hour' FROM generate_series(0, 5) g;
+	SELECT recsys.create_source('rated_live', 'rated', 'u', 'i', event_value_column => 'value', event_time_column => 'at', feedback => 'explicit')});
+ok($o->wait_for('rated_live'), 'a source of ratings');
+$node->append_conf('postgresql.conf', "synchronous_commit = local\nsynchronous_standby_names = 'nobody'");
+$node->reload;
+my @unseen = map { $node->background_psql('postgres') } 1 .. 2;
+# the last of item 1; both of item 2
+for my $n (0, 1)
+{
+	my $ids = ('1', '2, 3')[$n];
+	$unseen[$n]->query_safe('SET synchronous_commit = on');
+	$unseen[$n]->query_until(qr/sent/, "\\echo sent\nDELETE FROM rated WHERE id IN ($ids);\n\\echo done\n");
+}
+ok($node->poll_query_until('postgres', "SELECT count(*) = 2 FROM pg_stat_activity WHERE wait_event = 'SyncRep'"),
+	'two commits wait for a standby');
+is($o->run("SELECT string_agg(id::text, ' ' ORDER BY id) FROM rated"), '0 1 2 3 4 5', 'nobody sees them');
+# others are applied, and as the worker waits for the two, it does not ask too early
+$o->run("DELETE FROM rated WHERE id = 5");
+ok($node->poll_query_until('postgres', q{
+	SELECT EXISTS (SELECT FROM pg_stat_activity WHERE backend_type = 'recsys stream rated_live' AND wait_event_type = 'Lock')
+		OR (SELECT weight = 1 FROM rated_live.interactions WHERE item_id = 3)}), 'the worker has come to them');
+$node->append_conf('postgresql.conf', "synchronous_commit = on\nsynchronous_standby_names = ''");
+$node->reload;
+$_->query_until(qr/done/, '') , $_->quit for @unseen;
+$o->check('rated_live', 'commits seen late', exact => 1);
+is($o->run('SELECT item_id, weight FROM rated_live.interactions ORDER BY 1'), "1|1\n3|1", 'the ratings that are left');
+
 # ------------------------------------------------------------------ hint bits
 #
 # Readers set hint bits on every row they meet.  If they took the worker's
