@@ -15,6 +15,7 @@
 #include "datatype/timestamp.h"
 #include "utils/snapshot.h"
 #include "catalog/catalog.h"
+#include "models/consumer.h"
 #include "state/items.h"
 #include "state/profiles.h"
 
@@ -181,6 +182,18 @@ typedef struct ModelAlgorithm
 	void		(*flush) (void *state);
 	void		(*forget_item) (void *state, int32 item);
 	void		(*reset) (void *state);			/* TRUNCATE */
+
+	/*
+	 * A model that is fed with events, see consumer.h, has event() and reset(),
+	 * and what it needs of the rest; change() may be there, too.  It has no
+	 * rows of "profiles" to be built from: build() is called where its tables
+	 * are right already, to read ahead.
+	 */
+	bool		numbers;		/* wants numbers of users and items */
+	List	   *(*columns) (const RecsysSource *source, const RecsysModel *model);
+	char	   *(*signature) (const RecsysSource *source, const RecsysModel *model);
+	void		(*event) (void *state, const ConsumerEvent *event);
+	void		(*forget_user) (void *state, int32 user, const KeyValue *key);
 	/* forward decay moved its landmark: every stored r times factor */
 	void		(*rescale) (void *state, double factor);
 	Size		(*memory) (void *state);
