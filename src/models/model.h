@@ -26,7 +26,8 @@ typedef enum ParamType
 	PARAM_INT,
 	PARAM_FLOAT,
 	PARAM_BOOL,
-	PARAM_ENUM					/* one of some words; a number to params_get() */
+	PARAM_ENUM,					/* one of some words; a number to params_get() */
+	PARAM_INTERVAL				/* text such as "7 days"; seconds to params_get() */
 } ParamType;
 
 typedef struct ParamSpec
@@ -38,6 +39,8 @@ typedef struct ParamSpec
 				boot;			/* default */
 	const char *const *words;	/* of an enum, by number; NULL ends */
 	const double *explicit_boot;	/* default if feedback is explicit, or NULL */
+	const char *interval;		/* default of an interval, whose min and max are
+								 * seconds; NULL: null, which counts as 0 */
 } ParamSpec;
 
 /* Checked and completed by params_complete() at create_model/alter_model. */

@@ -9,6 +9,7 @@
 
 #include "lib/stringinfo.h"
 #include "utils/builtins.h"
+#include "utils/datetime.h"
 #include "utils/fmgrprotos.h"
 #include "utils/numeric.h"
 
@@ -51,6 +52,39 @@ words_of(const ParamSpec *spec)
 	return words.data;
 }
 
+/* An interval's text in seconds, with months of 30 days; NaN if it is none. */
+static double
+interval_seconds(const char *text, int len)
+{
+	char		copy[MAXDATELEN + 1];
+	char		buffer[MAXDATELEN + 64];
+	char	   *fields[MAXDATEFIELDS];
+	int			types[MAXDATEFIELDS];
+	int			nfields,
+				dtype;
+	struct pg_itm_in itm;
+
+	if (len > MAXDATELEN)
+		return NAN;
+	memcpy(copy, text, len);
+	copy[len] = '\0';
+	if (ParseDateTime(copy, buffer, sizeof(buffer), fields, types, MAXDATEFIELDS, &nfields) != 0 ||
+		DecodeInterval(fields, types, nfields, INTERVAL_FULL_RANGE, &dtype, &itm) != 0 ||
+		dtype != DTK_DELTA)
+		return NAN;
+	return (((double) itm.tm_year * MONTHS_PER_YEAR + itm.tm_mon) * DAYS_PER_MONTH + itm.tm_mday) *
+		SECS_PER_DAY + itm.tm_usec / (double) USECS_PER_SEC;
+}
+
+/* A time span of so many seconds in words. */
+static char *
+span_of(double seconds)
+{
+	if (seconds >= 2 * SECS_PER_DAY && fmod(seconds, SECS_PER_DAY) == 0)
+		return psprintf("%.0f days", seconds / SECS_PER_DAY);
+	return psprintf("%g second%s", seconds, seconds == 1 ? "" : "s");
+}
+
 /* The range of a parameter in words. */
 static char *
 range_of(const ParamSpec *spec)
@@ -65,6 +99,9 @@ range_of(const ParamSpec *spec)
 			return "true or false";
 		case PARAM_ENUM:
 			return words_of(spec);
+		case PARAM_INTERVAL:
+			return psprintf("an interval between %s and %s, as text%s", span_of(spec->min),
+							span_of(spec->max), spec->interval == NULL ? ", or null" : "");
 	}
 	return "";
 }
@@ -104,9 +141,18 @@ check_value(const ParamSpec *spec, const JsonbValue *value)
 	}
 	else if (value->type == jbvString)
 	{
-		fits = spec->type == PARAM_ENUM && find_word(spec->words, value) >= 0;
+		if (spec->type == PARAM_INTERVAL)
+		{
+			double		seconds = interval_seconds(value->val.string.val, value->val.string.len);
+
+			fits = seconds >= spec->min && seconds <= spec->max;
+		}
+		else
+			fits = spec->type == PARAM_ENUM && find_word(spec->words, value) >= 0;
 		shown = psprintf("\"%s\"", pnstrdup(value->val.string.val, value->val.string.len));
 	}
+	else if (value->type == jbvNull)
+		fits = spec->type == PARAM_INTERVAL && spec->interval == NULL;
 	else if (value->type == jbvBinary)
 		shown = JsonbToCString(NULL, value->val.binary.data, value->val.binary.len);
 	if (!fits)
@@ -171,6 +217,12 @@ default_value(const ParamSpec *spec, bool explicit_feedback, JsonbValue *value)
 		value->val.string.val = unconstify(char *, spec->words[(int) boot]);
 		value->val.string.len = strlen(value->val.string.val);
 	}
+	else if (spec->type == PARAM_INTERVAL)
+	{
+		value->type = spec->interval ? jbvString : jbvNull;
+		value->val.string.val = unconstify(char *, spec->interval);
+		value->val.string.len = spec->interval ? strlen(spec->interval) : 0;
+	}
 	else
 	{
 		value->type = jbvNumeric;
@@ -207,7 +259,7 @@ params_complete(const char *algorithm, const ParamSpec *specs, bool explicit_fee
 	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
 }
 
-/* A parameter of a model, as a number; booleans are 0 and 1. */
+/* A parameter of a model, as a number; booleans are 0 and 1, intervals seconds. */
 double
 params_get(const Jsonb *params, const char *name)
 {
@@ -217,6 +269,15 @@ params_get(const Jsonb *params, const char *name)
 		elog(ERROR, "model has no parameter \"%s\"", name);
 	if (value.type == jbvBool)
 		return value.val.boolean ? 1 : 0;
+	if (value.type == jbvNull)
+		return 0;
+	if (value.type == jbvString)
+	{
+		double		seconds = interval_seconds(value.val.string.val, value.val.string.len);
+
+		if (!isnan(seconds))
+			return seconds;
+	}
 	if (value.type != jbvNumeric)
 		elog(ERROR, "parameter \"%s\" of a model is not a number", name);
 	return DatumGetFloat8(DirectFunctionCall1(numeric_float8_no_overflow,
