@@ -25,20 +25,10 @@
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
-#include "models/histories.h"
 #include "models/item_knn.h"
-#include "models/neighbor_table.h"
-#include "numeric/neighbors.h"
-#include "numeric/rowsum.h"
+#include "models/neighbor_publish.h"
 
-/* Work between two looks at interrupts, and time for one publication that
- * nobody waits for: the stream has its turn in between. */
-#define REFRESH_ROWS 256
 #define BUILD_PRODUCTS ((int64) 10 * 1000 * 1000)
-#define PUBLISH_MS 200
-
-/* The share of time that publications without stored pairs may take: 1/4. */
-#define ROWS_MODE_PAUSE 3
 
 /* A decayed shrinkage is adjusted when it is off by this share. */
 #define SHRINKAGE_DRIFT 5e-4
@@ -56,52 +46,17 @@ typedef struct SharedPairs
 
 typedef struct ItemKnn
 {
-	ModelHost  *host;
-	const RecsysModel *model;
+	NeighborModel base;
 	MemoryContext context;
 	Allocator	allocator;
-	int			k;
 	double		shrinkage;		/* as declared */
 	double		used_shrinkage; /* relative to the landmark */
 	int			min_support;
 	bool		normalize;
 	double		damping;
-	NeighborLists *lists;
-	uint64		published_change;	/* newest one at the last publication */
-	TimestampTz pause_until;	/* without stored pairs */
 } ItemKnn;
 
-static void
-out_of_memory(ItemKnn *knn)
-{
-	ereport(ERROR,
-			errcode(ERRCODE_OUT_OF_MEMORY),
-			errmsg("no memory for the neighbour lists of model \"%s\"",
-				   NameStr(knn->model->name)),
-			errhint("Raise recsys.memory or lower the model's k."));
-}
-
-/* ------------------------------------------------------------ open and close */
-
-static void *
-item_knn_open(ModelHost *host, const RecsysModel *model)
-{
-	MemoryContext context = AllocSetContextCreate(host->context, "recsys item_knn",
-												  ALLOCSET_DEFAULT_SIZES);
-	ItemKnn    *knn = MemoryContextAllocZero(context, sizeof(ItemKnn));
-
-	knn->host = host;
-	knn->model = model;
-	knn->context = context;
-	knn->allocator = histories_allocator(context);
-	knn->k = (int) params_get(model->params, "k");
-	knn->shrinkage = params_get(model->params, "shrinkage");
-	knn->min_support = (int) params_get(model->params, "min_support");
-	knn->normalize = params_get(model->params, "normalize") != 0;
-	knn->damping = params_get(model->params, "damping");
-	host->nitem_knn++;
-	return knn;
-}
+/* --------------------------------------------------------------------- build */
 
 static void
 drop_pairs(ModelHost *host)
@@ -113,18 +68,6 @@ drop_pairs(ModelHost *host)
 	MemoryContextDelete(shared->context);
 	host->pairs = NULL;
 }
-
-static void
-item_knn_close(void *state)
-{
-	ItemKnn    *knn = state;
-
-	if (--knn->host->nitem_knn == 0)
-		drop_pairs(knn->host);
-	MemoryContextDelete(knn->context);
-}
-
-/* --------------------------------------------------------------------- build */
 
 /* What does not fit stays away for as long as the models run. */
 static void
@@ -141,7 +84,7 @@ give_up_pairs(SharedPairs *shared)
 static void
 build_pairs(ItemKnn *knn, SharedPairs *shared)
 {
-	ModelHost  *host = knn->host;
+	ModelHost  *host = knn->base.host;
 	HistorySet *set = histories_collect(host, CurrentMemoryContext, false);
 	Allocator	scratch = histories_allocator(set->context);
 	PairBuild  *build;
@@ -178,7 +121,7 @@ build_pairs(ItemKnn *knn, SharedPairs *shared)
 static void
 want_pairs(ItemKnn *knn)
 {
-	ModelHost  *host = knn->host;
+	ModelHost  *host = knn->base.host;
 	SharedPairs *shared = host->pairs;
 	bool		counts = knn->min_support > 1;
 
@@ -202,13 +145,13 @@ want_pairs(ItemKnn *knn)
 static double
 shrinkage_now(ItemKnn *knn)
 {
-	const RecsysSource *source = knn->host->source;
+	const RecsysSource *source = knn->base.host->source;
 	double		age;
 
 	if (source->half_life == 0 || knn->shrinkage == 0)
 		return knn->shrinkage;
 	age = (double) GetCurrentTimestamp() / USECS_PER_SEC / source->half_life -
-		knn->host->profiles->landmark;
+		knn->base.host->profiles->landmark;
 	return knn->shrinkage * exp2(2 * age);
 }
 
@@ -216,7 +159,7 @@ static double
 trust_in(const void *arg, int32_t item)
 {
 	const ItemKnn *knn = arg;
-	const Items *items = knn->host->items;
+	const Items *items = knn->base.host->items;
 
 	return item_knn_trust(item < items->next ? items->totals[item].users : 0, knn->damping);
 }
@@ -225,22 +168,22 @@ static void
 create_lists(ItemKnn *knn)
 {
 	NeighborParams params = {
-		.k = knn->k,.min_support = knn->min_support,.early_eps = NEIGHBORS_EARLY_EPS,
+		.k = knn->base.k,.min_support = knn->min_support,.early_eps = NEIGHBORS_EARLY_EPS,
 		.normalize = knn->normalize,.trust = knn->damping > 0 ? trust_in : NULL,.trust_arg = knn
 	};
 
-	if (knn->lists)
-		neighbors_destroy(knn->lists);
+	if (knn->base.lists)
+		neighbors_destroy(knn->base.lists);
 	knn->used_shrinkage = params.shrinkage = shrinkage_now(knn);
 	/* the lists are what the model is: no limit but the machine's memory */
-	knn->lists = neighbors_create(&knn->allocator, SIZE_MAX, &params);
-	if (knn->lists == NULL)
-		out_of_memory(knn);
-	neighbors_set_sumsq(knn->lists, knn->host->items->sumsq, knn->host->items->next);
-	if (!neighbor_table_load(knn->lists, knn->host->source, knn->model, NULL))
-		out_of_memory(knn);
-	if (!neighbors_touch_all(knn->lists, knn->host->items->next - 1))
-		out_of_memory(knn);
+	knn->base.lists = neighbors_create(&knn->allocator, SIZE_MAX, &params);
+	if (knn->base.lists == NULL)
+		neighbor_out_of_memory(&knn->base);
+	neighbors_set_sumsq(knn->base.lists, knn->base.host->items->sumsq, knn->base.host->items->next);
+	if (!neighbor_table_load(knn->base.lists, knn->base.host->source, knn->base.model, NULL))
+		neighbor_out_of_memory(&knn->base);
+	if (!neighbors_touch_all(knn->base.lists, knn->base.host->items->next - 1))
+		neighbor_out_of_memory(&knn->base);
 }
 
 static void
@@ -258,35 +201,35 @@ static void
 item_knn_change(void *state, const ProfileChange *change)
 {
 	ItemKnn    *knn = state;
-	SharedPairs *shared = knn->host->pairs;
+	SharedPairs *shared = knn->base.host->pairs;
 	double		delta = change->after - change->before;
 
 	if (delta == 0 && change->appears == 0)
 		return;
-	if (shared->store && shared->change_no != knn->host->change_no)
+	if (shared->store && shared->change_no != knn->base.host->change_no)
 	{
-		shared->change_no = knn->host->change_no;
+		shared->change_no = knn->base.host->change_no;
 		if (!pairs_add(shared->store, change->item, change->items, change->weights,
 					   change->n, delta, change->appears))
 			give_up_pairs(shared);
 	}
 	/* a new item may have moved the array */
-	neighbors_set_sumsq(knn->lists, knn->host->items->sumsq, knn->host->items->next);
-	if (!neighbors_touch(knn->lists, change->item, change->items, change->weights,
+	neighbors_set_sumsq(knn->base.lists, knn->base.host->items->sumsq, knn->base.host->items->next);
+	if (!neighbors_touch(knn->base.lists, change->item, change->items, change->weights,
 						 change->n, delta))
-		out_of_memory(knn);
+		neighbor_out_of_memory(&knn->base);
 }
 
 static void
 item_knn_rescale(void *state, double factor)
 {
 	ItemKnn    *knn = state;
-	SharedPairs *shared = knn->host->pairs;
+	SharedPairs *shared = knn->base.host->pairs;
 
 	/* the models are told one after the other: the pairs are scaled once */
-	if (shared->store && shared->rescale_no != knn->host->rescale_no)
+	if (shared->store && shared->rescale_no != knn->base.host->rescale_no)
 		pairs_scale(shared->store, factor * factor);
-	shared->rescale_no = knn->host->rescale_no;
+	shared->rescale_no = knn->base.host->rescale_no;
 	create_lists(knn);
 }
 
@@ -294,12 +237,12 @@ static void
 item_knn_forget_item(void *state, int32 item)
 {
 	ItemKnn    *knn = state;
-	SharedPairs *shared = knn->host->pairs;
+	SharedPairs *shared = knn->base.host->pairs;
 
 	if (shared->store)
 		pairs_clear_item(shared->store, item);
-	if (!neighbors_forget(knn->lists, item))
-		out_of_memory(knn);
+	if (!neighbors_forget(knn->base.lists, item))
+		neighbor_out_of_memory(&knn->base);
 }
 
 /* All histories are empty: so are the rows, which the next publication finds. */
@@ -308,7 +251,7 @@ item_knn_reset(void *state)
 {
 	ItemKnn    *knn = state;
 
-	drop_pairs(knn->host);
+	drop_pairs(knn->base.host);
 	create_lists(knn);
 	want_pairs(knn);
 }
@@ -317,22 +260,14 @@ static Size
 item_knn_memory(void *state)
 {
 	ItemKnn    *knn = state;
-	SharedPairs *shared = knn->host->pairs;
+	SharedPairs *shared = knn->base.host->pairs;
 	Size		pairs = shared && shared->store ? pairs_bytes(shared->store) : 0;
 
-	return pairs / Max(knn->host->nitem_knn, 1) +
-		(knn->lists ? neighbors_bytes(knn->lists) : 0);
+	return pairs / Max(knn->base.host->nitem_knn, 1) +
+		(knn->base.lists ? neighbors_bytes(knn->base.lists) : 0);
 }
 
 /* ------------------------------------------------------------------- publish */
-
-static void
-set_row(ItemKnn *knn, RowSum *sum, const HistorySet *set, int32 item, PairRowView *row)
-{
-	if (!rowsum_reach(sum, knn->host->items->next))
-		out_of_memory(knn);
-	histories_sum_row(set, sum, item, row);
-}
 
 /* Dots that have lost most of what they were are computed afresh.  True if
  * there were any: the lists have to be refreshed again. */
@@ -344,7 +279,7 @@ repair_worn(ItemKnn *knn, SharedPairs *shared)
 	Allocator	scratch;
 	int32		item;
 
-	while ((item = neighbors_next_worn(knn->lists)) != 0)
+	while ((item = neighbors_next_worn(knn->base.lists)) != 0)
 	{
 		PairRowView row;
 		int32	   *js;
@@ -355,13 +290,13 @@ repair_worn(ItemKnn *knn, SharedPairs *shared)
 		CHECK_FOR_INTERRUPTS();
 		if (set == NULL)
 		{
-			set = histories_collect(knn->host, CurrentMemoryContext, true);
+			set = histories_collect(knn->base.host, CurrentMemoryContext, true);
 			scratch = histories_allocator(set->context);
 			sum = rowsum_create(&scratch, shared->with_counts);
-			if (sum == NULL)
-				out_of_memory(knn);
+			if (sum == NULL || !rowsum_reach(sum, knn->base.host->items->next))
+				neighbor_out_of_memory(&knn->base);
 		}
-		set_row(knn, sum, set, item, &row);
+		histories_sum_row(set, sum, item, &row);
 		js = palloc_extended(sizeof(int32) * (Size) Max(row.n, 1), MCXT_ALLOC_HUGE);
 		dots = palloc_extended(sizeof(float) * (Size) Max(row.n, 1), MCXT_ALLOC_HUGE);
 		counts = palloc_extended(sizeof(int32) * (Size) Max(row.n, 1), MCXT_ALLOC_HUGE);
@@ -380,8 +315,8 @@ repair_worn(ItemKnn *knn, SharedPairs *shared)
 			give_up_pairs(shared);
 			break;
 		}
-		if (!neighbors_touch_row(knn->lists, item))
-			out_of_memory(knn);
+		if (!neighbors_touch_row(knn->base.lists, item))
+			neighbor_out_of_memory(&knn->base);
 		pfree(js);
 		pfree(dots);
 		pfree(counts);
@@ -391,114 +326,85 @@ repair_worn(ItemKnn *knn, SharedPairs *shared)
 	return set != NULL;
 }
 
-/*
- * Bring the lists up to date from the stored pairs.  False: more to do before
- * rows can be written.  True may leave behind what came while an earlier
- * publication was stopped half-way, unless "all".
- */
 static bool
-refresh_from_pairs(ItemKnn *knn, SharedPairs *shared, bool all, TimestampTz deadline)
+repair(void *model)
 {
-	for (;;)
-	{
-		CHECK_FOR_INTERRUPTS();
-		if (shared->store == NULL)
-			return false;
-		switch (neighbors_refresh(knn->lists, shared->store, REFRESH_ROWS))
-		{
-			case NEIGHBORS_DONE:
-				/* refreshing finds out which dots are worn */
-				if (repair_worn(knn, shared))
-					break;
-				if (all && neighbors_behind(knn->lists))
-					break;
-				return true;
-			case NEIGHBORS_FAILED:
-				out_of_memory(knn);
-				break;
-			case NEIGHBORS_MORE:
-				if (!all && GetCurrentTimestamp() > deadline)
-					return false;
-		}
-	}
+	ItemKnn    *knn = model;
+
+	return repair_worn(knn, knn->base.host->pairs);
 }
 
-/* The same from the histories. */
-static bool
-refresh_from_histories(ItemKnn *knn, bool all)
+static PairStore *
+stored_pairs(void *model)
 {
-	TimestampTz start = GetCurrentTimestamp();
-	HistorySet *set;
-	Allocator	scratch;
-	RowSum	   *sum;
-	int32		item;
-
-	if (!all && start < knn->pause_until)
-		return false;
-	set = histories_collect(knn->host, CurrentMemoryContext, true);
-	scratch = histories_allocator(set->context);
-	sum = rowsum_create(&scratch, knn->min_support > 1);
-	if (sum == NULL)
-		out_of_memory(knn);
-	while ((item = neighbors_next_row(knn->lists)) != 0 || neighbors_behind(knn->lists))
-	{
-		PairRowView row;
-
-		CHECK_FOR_INTERRUPTS();
-		if (item < 0)
-			out_of_memory(knn);
-		if (item == 0)
-			continue;			/* a list begun before the newest events */
-		set_row(knn, sum, set, item, &row);
-		if (!neighbors_put_row(knn->lists, item, &row))
-			out_of_memory(knn);
-	}
-	MemoryContextDelete(set->context);
-	knn->pause_until = GetCurrentTimestamp() +
-		ROWS_MODE_PAUSE * (GetCurrentTimestamp() - start);
-	return true;
+	return ((SharedPairs *) ((NeighborModel *) model)->host->pairs)->store;
 }
 
 static void
-weigh(ItemKnn *knn)
+sum_row(void *model, const HistorySet *set, RowSum *sum, int32 item, PairRowView *row)
 {
-	NeighborsState state;
+	(void) model;
+	histories_sum_row(set, sum, item, row);
+}
 
-	while ((state = neighbors_weigh(knn->lists, REFRESH_ROWS)) == NEIGHBORS_MORE)
-		CHECK_FOR_INTERRUPTS();
-	if (state == NEIGHBORS_FAILED)
-		out_of_memory(knn);
+static int32
+max_number(void *model)
+{
+	return ((NeighborModel *) model)->host->items->next;
 }
 
 static bool
 item_knn_publish(void *state, bool all)
 {
 	ItemKnn    *knn = state;
-	SharedPairs *shared = knn->host->pairs;
-	TimestampTz deadline = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), PUBLISH_MS);
-	bool		done = false;
+	const Items *items = knn->base.host->items;
 
 	if (knn->shrinkage > 0 &&
 		fabs(shrinkage_now(knn) - knn->used_shrinkage) > SHRINKAGE_DRIFT * knn->used_shrinkage)
 		create_lists(knn);
-	neighbors_set_sumsq(knn->lists, knn->host->items->sumsq, knn->host->items->next);
-	/* small moves are put off while there are more to come */
-	if (!neighbors_strict(knn->lists, all || knn->host->change_no == knn->published_change))
-		out_of_memory(knn);
-	knn->published_change = knn->host->change_no;
-	if (shared->store)
-		done = refresh_from_pairs(knn, shared, all, deadline);
-	if (shared->store == NULL)
-		done = refresh_from_histories(knn, all);
-	if (!done)
-		return false;
+	neighbors_set_sumsq(knn->base.lists, items->sumsq, items->next);
+	return neighbor_publish(&knn->base, all);
+}
 
-	done = !neighbors_behind(knn->lists);
-	knn->host->put_off |= neighbors_put_off(knn->lists);
-	weigh(knn);
-	if (!neighbor_table_write(knn->lists, knn->host->source, knn->model, knn->k, NULL))
-		out_of_memory(knn);
-	return done;
+/* ------------------------------------------------------------ open and close */
+
+static const NeighborMethods methods = {
+	.store = stored_pairs,
+	.repair = repair,
+	.sum_row = sum_row,
+	.max_number = max_number,
+};
+
+static void *
+item_knn_open(ModelHost *host, const RecsysModel *model)
+{
+	MemoryContext context = AllocSetContextCreate(host->context, "recsys item_knn",
+												  ALLOCSET_DEFAULT_SIZES);
+	ItemKnn    *knn = MemoryContextAllocZero(context, sizeof(ItemKnn));
+
+	knn->base.methods = &methods;
+	knn->base.host = host;
+	knn->base.model = model;
+	knn->context = context;
+	knn->allocator = histories_allocator(context);
+	knn->base.k = (int) params_get(model->params, "k");
+	knn->shrinkage = params_get(model->params, "shrinkage");
+	knn->min_support = (int) params_get(model->params, "min_support");
+	knn->base.with_counts = knn->min_support > 1;
+	knn->normalize = params_get(model->params, "normalize") != 0;
+	knn->damping = params_get(model->params, "damping");
+	host->nitem_knn++;
+	return knn;
+}
+
+static void
+item_knn_close(void *state)
+{
+	ItemKnn    *knn = state;
+
+	if (--knn->base.host->nitem_knn == 0)
+		drop_pairs(knn->base.host);
+	MemoryContextDelete(knn->context);
 }
 
 const ModelAlgorithm item_knn_algorithm = {

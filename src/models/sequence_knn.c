@@ -18,39 +18,23 @@
 
 #include "miscadmin.h"
 #include "utils/memutils.h"
-#include "utils/timestamp.h"
 
-#include "models/histories.h"
-#include "models/neighbor_table.h"
+#include "models/neighbor_publish.h"
 #include "models/sequence_knn.h"
-#include "numeric/neighbors.h"
-#include "numeric/rowsum.h"
 #include "numeric/sequence.h"
 
-/* Work between two looks at interrupts, and time for one publication that
- * nobody waits for. */
-#define REFRESH_ROWS 256
-#define PUBLISH_MS 200
 #define BUILD_HISTORIES 1024
-
-/* The share of time that publications without stored counts may take: 1/4. */
-#define ROWS_MODE_PAUSE 3
 
 typedef struct SequenceKnn
 {
-	ModelHost  *host;
-	const RecsysModel *model;
+	NeighborModel base;
 	MemoryContext context;
 	Allocator	allocator;
-	int			k;
 	int			gap;
 	PairStore  *store;			/* NULL: the counts do not fit */
-	NeighborLists *lists;
 	double	   *squares;		/* of the norms, which stay as they are, by number */
 	int32		nsquares;
 	int32		nknown;			/* numbers that the lists know the norms of */
-	uint64		published_change;	/* newest one at the last publication */
-	TimestampTz pause_until;	/* without stored counts */
 } SequenceKnn;
 
 static const NeighborCoding coding = {
@@ -60,60 +44,17 @@ static const NeighborCoding coding = {
 	.item = sequence_item,
 };
 
-static void
-out_of_memory(SequenceKnn *knn)
-{
-	ereport(ERROR,
-			errcode(ERRCODE_OUT_OF_MEMORY),
-			errmsg("no memory for the neighbour lists of model \"%s\"",
-				   NameStr(knn->model->name)),
-			errhint("Raise recsys.memory or lower the model's k."));
-}
-
 /* What does not fit stays away for as long as the model runs. */
 static void
 give_up_counts(SequenceKnn *knn)
 {
 	ereport(LOG,
 			errmsg("successions of items do not fit into recsys.memory, those of model \"%s\" are computed from the histories",
-				   NameStr(knn->model->name)),
+				   NameStr(knn->base.model->name)),
 			errhint("Raise recsys.memory for fresher recommendations."));
 	if (knn->store)
 		pairs_destroy(knn->store);
 	knn->store = NULL;
-}
-
-/* ------------------------------------------------------------ open and close */
-
-static void *
-sequence_knn_open(ModelHost *host, const RecsysModel *model)
-{
-	MemoryContext context = AllocSetContextCreate(host->context, "recsys sequence_knn",
-												  ALLOCSET_DEFAULT_SIZES);
-	SequenceKnn *knn = MemoryContextAllocZero(context, sizeof(SequenceKnn));
-
-	knn->host = host;
-	knn->model = model;
-	knn->context = context;
-	knn->allocator = histories_allocator(context);
-	knn->k = (int) params_get(model->params, "k");
-	knn->gap = (int) params_get(model->params, "gap");
-	return knn;
-}
-
-static void
-sequence_knn_close(void *state)
-{
-	MemoryContextDelete(((SequenceKnn *) state)->context);
-}
-
-static Size
-sequence_knn_memory(void *state)
-{
-	SequenceKnn *knn = state;
-
-	return (knn->store ? pairs_bytes(knn->store) : 0) +
-		(knn->lists ? neighbors_bytes(knn->lists) : 0) + sizeof(double) * (Size) knn->nsquares;
 }
 
 /* --------------------------------------------------------------------- build */
@@ -122,7 +63,7 @@ sequence_knn_memory(void *state)
 static void
 reach_items(SequenceKnn *knn)
 {
-	int32		n = sequence_later(knn->host->items->next) + 1;
+	int32		n = sequence_later(knn->base.host->items->next) + 1;
 
 	if (n > knn->nsquares)
 	{
@@ -135,29 +76,29 @@ reach_items(SequenceKnn *knn)
 			knn->squares[x] = sequence_is_earlier(x) ? (double) SEQUENCE_UNIT * SEQUENCE_UNIT : 1;
 		knn->nsquares = more;
 	}
-	neighbors_set_sumsq(knn->lists, knn->squares, knn->nsquares);
+	neighbors_set_sumsq(knn->base.lists, knn->squares, knn->nsquares);
 	/* a pair touches one of its numbers only */
-	for (; knn->nknown < sequence_earlier(knn->host->items->next); knn->nknown++)
-		if (!neighbors_touch_row(knn->lists, knn->nknown))
-			out_of_memory(knn);
+	for (; knn->nknown < sequence_earlier(knn->base.host->items->next); knn->nknown++)
+		if (!neighbors_touch_row(knn->base.lists, knn->nknown))
+			neighbor_out_of_memory(&knn->base);
 }
 
 static void
 create_lists(SequenceKnn *knn)
 {
-	NeighborParams params = {.k = knn->k,.early_eps = NEIGHBORS_EARLY_EPS};
+	NeighborParams params = {.k = knn->base.k,.early_eps = NEIGHBORS_EARLY_EPS};
 
-	if (knn->lists)
-		neighbors_destroy(knn->lists);
+	if (knn->base.lists)
+		neighbors_destroy(knn->base.lists);
 	/* the lists are what the model is: no limit but the machine's memory */
-	knn->lists = neighbors_create(&knn->allocator, SIZE_MAX, &params);
-	if (knn->lists == NULL)
-		out_of_memory(knn);
-	knn->nknown = sequence_earlier(knn->host->items->next);	/* by neighbors_touch_all() */
+	knn->base.lists = neighbors_create(&knn->allocator, SIZE_MAX, &params);
+	if (knn->base.lists == NULL)
+		neighbor_out_of_memory(&knn->base);
+	knn->nknown = sequence_earlier(knn->base.host->items->next);	/* by neighbors_touch_all() */
 	reach_items(knn);
-	if (!neighbor_table_load(knn->lists, knn->host->source, knn->model, &coding) ||
-		!neighbors_touch_all(knn->lists, sequence_later(knn->host->items->next - 1)))
-		out_of_memory(knn);
+	if (!neighbor_table_load(knn->base.lists, knn->base.host->source, knn->base.model, &coding) ||
+		!neighbors_touch_all(knn->base.lists, sequence_later(knn->base.host->items->next - 1)))
+		neighbor_out_of_memory(&knn->base);
 }
 
 /* The pairs of one history. */
@@ -180,7 +121,7 @@ count_history(SequenceKnn *knn, const int32 *items, int n)
 static void
 count_all(SequenceKnn *knn)
 {
-	ModelHost  *host = knn->host;
+	ModelHost  *host = knn->base.host;
 	HistorySet *set = histories_collect(host, CurrentMemoryContext, false);
 	const Histories *h = &set->h;
 	bool		fits;
@@ -229,7 +170,7 @@ add_pairs(void *arg, int32_t a, const int32_t *bs, const double *units, int n)
 
 	if (knn->store && !pairs_add(knn->store, a, bs, units, n, 1, 0))
 		give_up_counts(knn);
-	return neighbors_touch(knn->lists, a, bs, units, n, 1);
+	return neighbors_touch(knn->base.lists, a, bs, units, n, 1);
 }
 
 /* Where it will stand: behind all that are not newer. */
@@ -257,7 +198,7 @@ sequence_knn_change(void *state, const ProfileChange *change)
 									 add_pairs, knn)) ||
 		(to >= 0 && !sequence_move(change->items, change->n, change->item, to, 1, knn->gap,
 								   add_pairs, knn)))
-		out_of_memory(knn);
+		neighbor_out_of_memory(&knn->base);
 }
 
 /* It has left all histories before. */
@@ -271,41 +212,15 @@ sequence_knn_forget_item(void *state, int32 item)
 	{
 		if (knn->store)
 			pairs_clear_item(knn->store, numbers[x]);
-		if (!neighbors_forget(knn->lists, numbers[x]))
-			out_of_memory(knn);
+		if (!neighbors_forget(knn->base.lists, numbers[x]))
+			neighbor_out_of_memory(&knn->base);
 	}
 }
 
 /* ------------------------------------------------------------------- publish */
 
-/* False: more to do before rows can be written. */
-static bool
-refresh_from_counts(SequenceKnn *knn, bool all)
-{
-	TimestampTz deadline = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), PUBLISH_MS);
-
-	for (;;)
-	{
-		CHECK_FOR_INTERRUPTS();
-		switch (neighbors_refresh(knn->lists, knn->store, REFRESH_ROWS))
-		{
-			case NEIGHBORS_DONE:
-				if (all && neighbors_behind(knn->lists))
-					break;
-				return true;
-			case NEIGHBORS_FAILED:
-				out_of_memory(knn);
-				break;
-			case NEIGHBORS_MORE:
-				if (!all && GetCurrentTimestamp() > deadline)
-					return false;
-		}
-	}
-}
-
-/* The row of a number from the histories that have its item. */
-static void
-sum_row(SequenceKnn *knn, RowSum *sum, const HistorySet *set, int32 number, PairRowView *row)
+void
+sequence_knn_sum_row(const HistorySet *set, RowSum *sum, int32 number, int gap, PairRowView *row)
 {
 	int32		item = sequence_item(number);
 	int32		numbers[SEQUENCE_MAX_GAP];
@@ -320,66 +235,79 @@ sum_row(SequenceKnn *knn, RowSum *sum, const HistorySet *set, int32 number, Pair
 
 		while (items[at] != item)
 			at++;
-		n = sequence_row(items, n, at, sequence_is_earlier(number), knn->gap, numbers, units);
+		n = sequence_row(items, n, at, sequence_is_earlier(number), gap, numbers, units);
 		rowsum_add(sum, 1, numbers, units, n);
 	}
 	rowsum_take(sum, number, row);
 }
 
-static bool
-refresh_from_histories(SequenceKnn *knn, bool all)
+static PairStore *
+stored_counts(void *model)
 {
-	TimestampTz start = GetCurrentTimestamp();
-	HistorySet *set;
-	Allocator	scratch;
-	RowSum	   *sum;
-	int32		number;
+	return ((SequenceKnn *) model)->store;
+}
 
-	if (!all && start < knn->pause_until)
-		return false;
-	set = histories_collect(knn->host, CurrentMemoryContext, true);
-	scratch = histories_allocator(set->context);
-	sum = rowsum_create(&scratch, false);
-	if (sum == NULL || !rowsum_reach(sum, sequence_later(knn->host->items->next)))
-		out_of_memory(knn);
-	while ((number = neighbors_next_row(knn->lists)) != 0 || neighbors_behind(knn->lists))
-	{
-		PairRowView row = {0};
+static void
+sum_row(void *model, const HistorySet *set, RowSum *sum, int32 number, PairRowView *row)
+{
+	if (sequence_item(number) <= set->max_item)
+		sequence_knn_sum_row(set, sum, number, ((SequenceKnn *) model)->gap, row);
+}
 
-		CHECK_FOR_INTERRUPTS();
-		if (number < 0)
-			out_of_memory(knn);
-		if (number == 0)
-			continue;			/* a list begun before the newest events */
-		if (sequence_item(number) <= set->max_item)
-			sum_row(knn, sum, set, number, &row);
-		if (!neighbors_put_row(knn->lists, number, &row))
-			out_of_memory(knn);
-	}
-	MemoryContextDelete(set->context);
-	knn->pause_until = GetCurrentTimestamp() +
-		ROWS_MODE_PAUSE * (GetCurrentTimestamp() - start);
-	return true;
+static int32
+max_number(void *model)
+{
+	return sequence_later(((SequenceKnn *) model)->base.host->items->next);
 }
 
 static bool
 sequence_knn_publish(void *state, bool all)
 {
 	SequenceKnn *knn = state;
-	bool		done;
 
 	reach_items(knn);
-	if (!neighbors_strict(knn->lists, all || knn->host->change_no == knn->published_change))
-		out_of_memory(knn);
-	knn->published_change = knn->host->change_no;
-	done = knn->store ? refresh_from_counts(knn, all) : refresh_from_histories(knn, all);
-	if (!done)
-		return false;
-	done = !neighbors_behind(knn->lists);
-	knn->host->put_off |= neighbors_put_off(knn->lists);
-	if (!neighbor_table_write(knn->lists, knn->host->source, knn->model, knn->k, &coding))
-		out_of_memory(knn);
-	return done;
+	return neighbor_publish(&knn->base, all);
+}
+
+/* ------------------------------------------------------------ open and close */
+
+static const NeighborMethods methods = {
+	.coding = &coding,
+	.store = stored_counts,
+	.sum_row = sum_row,
+	.max_number = max_number,
+};
+
+static void *
+sequence_knn_open(ModelHost *host, const RecsysModel *model)
+{
+	MemoryContext context = AllocSetContextCreate(host->context, "recsys sequence_knn",
+												  ALLOCSET_DEFAULT_SIZES);
+	SequenceKnn *knn = MemoryContextAllocZero(context, sizeof(SequenceKnn));
+
+	knn->base.methods = &methods;
+	knn->base.host = host;
+	knn->base.model = model;
+	knn->context = context;
+	knn->allocator = histories_allocator(context);
+	knn->base.k = (int) params_get(model->params, "k");
+	knn->gap = (int) params_get(model->params, "gap");
+	return knn;
+}
+
+static void
+sequence_knn_close(void *state)
+{
+	MemoryContextDelete(((SequenceKnn *) state)->context);
+}
+
+static Size
+sequence_knn_memory(void *state)
+{
+	SequenceKnn *knn = state;
+
+	return (knn->store ? pairs_bytes(knn->store) : 0) +
+		(knn->base.lists ? neighbors_bytes(knn->base.lists) : 0) + sizeof(double) * (Size) knn->nsquares;
 }
 
 const ModelAlgorithm sequence_knn_algorithm = {

@@ -22,6 +22,7 @@
 
 #include <math.h>
 
+#include "models/histories.h"
 #include "models/model.h"
 
 extern const ParamSpec sequence_knn_params[];
@@ -34,6 +35,11 @@ sequence_knn_factor(double decay, int step)
 
 	return factor < 1e-6 ? 0 : factor;
 }
+
+/* The row of a number (numeric/sequence.h) from the histories that have its item, of
+ * an indexed set; the sums reach all numbers of its items. */
+extern void sequence_knn_sum_row(const HistorySet *set, RowSum *sum, int32 number, int gap,
+								 PairRowView *row);
 
 extern void sequence_knn_recommend(ServeContext *cx, const History *history, Candidates *out);
 extern double sequence_knn_predict(ServeContext *cx, const History *history, int32 item);

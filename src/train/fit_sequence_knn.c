@@ -34,26 +34,6 @@ typedef struct SequenceKnn
 	FitScores	scores;			/* of one answer */
 } SequenceKnn;
 
-static void
-add_row(RowSum *sum, const HistorySet *set, int32 item, int gap)
-{
-	int32		numbers[SEQUENCE_MAX_GAP];
-	double		units[SEQUENCE_MAX_GAP];
-
-	for (int64 x = set->item_offsets[item]; x < set->item_offsets[item + 1]; x++)
-	{
-		int32		user = set->item_rows[x];
-		const int32 *items = set->h.items + set->h.offsets[user];
-		int			n = (int) (set->h.offsets[user + 1] - set->h.offsets[user]);
-		int			at = 0;
-
-		while (items[at] != item)
-			at++;
-		n = sequence_row(items, n, at, true, gap, numbers, units);
-		rowsum_add(sum, 1, numbers, units, n);
-	}
-}
-
 /* The k largest of the row, behind the lists before. */
 static void
 append_list(SequenceKnn *knn, const PairRowView *row, RankKey *keys)
@@ -97,8 +77,7 @@ fill_lists(SequenceKnn *knn, const FitInput *input, MemoryContext context)
 
 		if (item % PROGRESS_ROWS == 0)
 			input->progress("training", item, input->max_item);
-		add_row(sum, &set, item, gap);
-		rowsum_take(sum, sequence_earlier(item), &row);
+		sequence_knn_sum_row(&set, sum, sequence_earlier(item), gap, &row);
 		knn->offsets[item] = knn->n;
 		append_list(knn, &row, keys);
 	}
@@ -122,7 +101,8 @@ fit(const FitInput *input)
 	knn->successors = palloc(sizeof(int32) * knn->k);
 	knn->counts = palloc(sizeof(float) * knn->k);
 	fill_lists(knn, input, context);
-	MemoryContextDelete(context);	fit_scores_create(&knn->scores, knn->max_item);
+	MemoryContextDelete(context);
+	fit_scores_create(&knn->scores, knn->max_item);
 	return knn;
 }
 
