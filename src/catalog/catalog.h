@@ -99,6 +99,36 @@ typedef struct RecsysModel
 	int32		version;		/* grows by one whenever params change */
 } RecsysModel;
 
+/* A row of recsys.metrics_declaration: which metrics of a source are kept. */
+typedef struct RecsysMetrics
+{
+	int32		source_id;
+	int			nimpressions;	/* event types, each unique in its list */
+	char	  **impressions;
+	int			nclicks;
+	char	  **clicks;
+	int			nconversions;
+	char	  **conversions;
+	char	   *amount_column;	/* NULL where not mapped */
+	char	   *order_column;	/* NULL: every conversion is an order */
+	bool		has_ratings;
+	char	   *rating_type;	/* NULL: every event is a rating, if has_ratings */
+	char	   *rating_column;	/* the source's value column, unless given */
+	double		satisfied_from;
+	int			ndimensions;
+	char	  **dimensions;		/* names of columns */
+	int64		bucket;			/* microseconds, as the rest */
+	int64		allowed_lateness;
+	int			max_combinations;
+	int64		rollup_after;	/* 0: never */
+	int64		rollup_bucket;
+	int64		expire_after;	/* 0: never */
+	int32		version;		/* grows by one whenever windows must be rebuilt */
+} RecsysMetrics;
+
+/* The metrics that are kept of a source; NULL if none are. */
+extern RecsysMetrics *catalog_metrics(const RecsysSource *source);
+
 /* All allocate in CurrentMemoryContext. */
 extern RecsysSource *catalog_source_by_name(const char *name, bool missing_ok);
 extern RecsysSource *catalog_source_by_id(int32 id, bool missing_ok);

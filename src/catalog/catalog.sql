@@ -49,6 +49,27 @@ CREATE TABLE recsys.model (
 );
 COMMENT ON TABLE recsys.model IS 'models of the sources; params are complete, version grows when they change';
 
+CREATE TABLE recsys.metrics_declaration (
+	source_id int4 PRIMARY KEY REFERENCES recsys.source ON DELETE CASCADE,
+	impression text[] NOT NULL,
+	click text[] NOT NULL,
+	conversion text[] NOT NULL,
+	amount_column name,
+	order_column name,
+	rating_type text,
+	rating_column name,
+	dimensions name[] NOT NULL,
+	bucket interval NOT NULL,
+	allowed_lateness interval NOT NULL,
+	max_combinations int4 NOT NULL,
+	satisfied_from float8 NOT NULL,
+	rollup_after interval,
+	rollup_bucket interval NOT NULL,
+	expire_after interval,
+	version int4 NOT NULL DEFAULT 1
+);
+COMMENT ON TABLE recsys.metrics_declaration IS 'metrics that are kept of the sources; version grows when windows must be counted anew';
+
 CREATE TABLE recsys.rejected_event (
 	source_id int4 REFERENCES recsys.source ON DELETE CASCADE,
 	event_no int8,
@@ -76,6 +97,7 @@ SELECT pg_catalog.pg_extension_config_dump('recsys.source_id', '');
 SELECT pg_catalog.pg_extension_config_dump('recsys.model_id', '');
 SELECT pg_catalog.pg_extension_config_dump('recsys.source', '');
 SELECT pg_catalog.pg_extension_config_dump('recsys.model', '');
+SELECT pg_catalog.pg_extension_config_dump('recsys.metrics_declaration', '');
 SELECT pg_catalog.pg_extension_config_dump('recsys.rejected_event', '');
 SELECT pg_catalog.pg_extension_config_dump('recsys.rejection', '');
 
@@ -117,6 +139,30 @@ COMMENT ON COLUMN recsys.models.params IS 'all parameters of the algorithm, defa
 COMMENT ON COLUMN recsys.models.is_default IS 'whether functions use the model when none is named';
 COMMENT ON COLUMN recsys.models.state IS 'building: answers come from popular; ready: the model has been published';
 
+CREATE VIEW recsys.tracked_metrics WITH (security_barrier) AS
+	SELECT s.name AS source, m.impression, m.click, m.conversion, m.amount_column, m.order_column,
+		   m.rating_type, m.rating_column, m.dimensions, m.bucket, m.allowed_lateness,
+		   m.max_combinations, m.satisfied_from, m.rollup_after, m.rollup_bucket, m.expire_after
+	FROM recsys.metrics_declaration m JOIN recsys.source s USING (source_id)
+	WHERE pg_catalog.pg_has_role(s.owner, 'MEMBER');
+COMMENT ON VIEW recsys.tracked_metrics IS 'metrics that are kept, of the sources whose owner''s role the caller has';
+COMMENT ON COLUMN recsys.tracked_metrics.source IS 'name of the source';
+COMMENT ON COLUMN recsys.tracked_metrics.impression IS 'event types that are impressions';
+COMMENT ON COLUMN recsys.tracked_metrics.click IS 'event types that are clicks';
+COMMENT ON COLUMN recsys.tracked_metrics.conversion IS 'event types that are conversions';
+COMMENT ON COLUMN recsys.tracked_metrics.amount_column IS 'column with the amount of a conversion, NULL if there is none';
+COMMENT ON COLUMN recsys.tracked_metrics.order_column IS 'column with the order that a conversion belongs to; NULL: each is an order';
+COMMENT ON COLUMN recsys.tracked_metrics.rating_type IS 'event type that is a rating; NULL: none, or with explicit feedback every event';
+COMMENT ON COLUMN recsys.tracked_metrics.rating_column IS 'column with the value of a rating; NULL: event_value_column of the source';
+COMMENT ON COLUMN recsys.tracked_metrics.dimensions IS 'columns by whose values everything is counted apart';
+COMMENT ON COLUMN recsys.tracked_metrics.bucket IS 'length of the buckets that are counted';
+COMMENT ON COLUMN recsys.tracked_metrics.allowed_lateness IS 'how long after the end of a window events of it may arrive before it is called final';
+COMMENT ON COLUMN recsys.tracked_metrics.max_combinations IS 'so many different combinations of dimension values are counted apart, further ones as other';
+COMMENT ON COLUMN recsys.tracked_metrics.satisfied_from IS 'least rating of a satisfied user';
+COMMENT ON COLUMN recsys.tracked_metrics.rollup_after IS 'age at which buckets are put together; NULL: never';
+COMMENT ON COLUMN recsys.tracked_metrics.rollup_bucket IS 'length of the buckets that old ones are put together to';
+COMMENT ON COLUMN recsys.tracked_metrics.expire_after IS 'age at which buckets are dropped; NULL: never';
+
 CREATE VIEW recsys.rejected_events WITH (security_barrier) AS
 	SELECT s.name AS source, r.event_no, r.reason, r.user_key, r.item_key,
 		   r.event_type, r.event_value, r.event_time, r.rejected_at
@@ -142,7 +188,8 @@ COMMENT ON COLUMN recsys.rejections.source IS 'name of the source';
 COMMENT ON COLUMN recsys.rejections.reason IS 'why events were rejected';
 COMMENT ON COLUMN recsys.rejections.events IS 'how many events were rejected for this reason';
 
-GRANT SELECT ON recsys.sources, recsys.models, recsys.rejected_events, recsys.rejections TO PUBLIC;
+GRANT SELECT ON recsys.sources, recsys.models, recsys.rejected_events, recsys.rejections,
+	recsys.tracked_metrics TO PUBLIC;
 
 CREATE FUNCTION recsys.create_source(
 	source name,
@@ -241,3 +288,57 @@ RETURNS void
 LANGUAGE c VOLATILE
 AS 'MODULE_PATHNAME', 'recsys_set_default_model';
 COMMENT ON FUNCTION recsys.set_default_model IS 'make a model the one that functions use when none is named';
+
+CREATE FUNCTION recsys.track_metrics(
+	source name,
+	impression text[] = '{}',
+	click text[] = '{}',
+	conversion text[] = '{}',
+	amount_column name = NULL,
+	order_column name = NULL,
+	rating_type text = NULL,
+	rating_column name = NULL,
+	dimensions name[] = '{}',
+	bucket interval = '1 min',
+	allowed_lateness interval = '1 min',
+	max_combinations int = 1000,
+	satisfied_from double precision = 4,
+	rollup_after interval = NULL,
+	rollup_bucket interval = '1 hour',
+	expire_after interval = NULL)
+RETURNS void
+LANGUAGE c VOLATILE
+AS 'MODULE_PATHNAME', 'recsys_track_metrics';
+COMMENT ON FUNCTION recsys.track_metrics IS
+'keep impressions, clicks, conversions, orders, revenue, ratings and users of a source per bucket of event time and combination of dimension values; read them with metrics() and the metrics_* views in the schema of the source. What the event table holds already is counted, too.
+impression, click, conversion: event types. amount_column: what a conversion brings in. order_column: the order that a conversion belongs to, each is one without it. rating_type: event type of ratings, whose value is in rating_column, or event_value_column; with explicit feedback every event is a rating unless it is given. satisfied_from: least rating of a satisfied user.
+dimensions: columns by whose values everything is counted apart, at most max_combinations of them, further ones as other. A window is final once an event allowed_lateness after its end has come; later events count all the same. Buckets older than rollup_after are put together to rollup_bucket, those older than expire_after dropped.';
+
+CREATE FUNCTION recsys.alter_metrics(
+	source name,
+	impression text[] = NULL,
+	click text[] = NULL,
+	conversion text[] = NULL,
+	amount_column name = NULL,
+	order_column name = NULL,
+	rating_type text = NULL,
+	rating_column name = NULL,
+	dimensions name[] = NULL,
+	bucket interval = NULL,
+	allowed_lateness interval = NULL,
+	max_combinations int = NULL,
+	satisfied_from double precision = NULL,
+	rollup_after interval = NULL,
+	rollup_bucket interval = NULL,
+	expire_after interval = NULL)
+RETURNS void
+LANGUAGE c VOLATILE
+AS 'MODULE_PATHNAME', 'recsys_alter_metrics';
+COMMENT ON FUNCTION recsys.alter_metrics IS
+	'change what track_metrics() declared; NULL leaves a setting as it is, 0 as rollup_after or expire_after means never. Everything is counted anew from the event table unless only allowed_lateness, rollup_after or expire_after change';
+
+CREATE FUNCTION recsys.untrack_metrics(source name)
+RETURNS void
+LANGUAGE c VOLATILE
+AS 'MODULE_PATHNAME', 'recsys_untrack_metrics';
+COMMENT ON FUNCTION recsys.untrack_metrics IS 'drop the metrics of a source, with everything counted';

@@ -60,6 +60,29 @@ enum
 	MODEL_NATTS = MODEL_VERSION
 };
 
+/* Columns of recsys.metrics_declaration, likewise. */
+enum
+{
+	METRICS_SOURCE_ID = 1,
+	METRICS_IMPRESSION,
+	METRICS_CLICK,
+	METRICS_CONVERSION,
+	METRICS_AMOUNT_COLUMN,
+	METRICS_ORDER_COLUMN,
+	METRICS_RATING_TYPE,
+	METRICS_RATING_COLUMN,
+	METRICS_DIMENSIONS,
+	METRICS_BUCKET,
+	METRICS_ALLOWED_LATENESS,
+	METRICS_MAX_COMBINATIONS,
+	METRICS_SATISFIED_FROM,
+	METRICS_ROLLUP_AFTER,
+	METRICS_ROLLUP_BUCKET,
+	METRICS_EXPIRE_AFTER,
+	METRICS_VERSION,
+	METRICS_NATTS = METRICS_VERSION
+};
+
 /* --- rows of the catalogue tables (store.c) ------------------------------- */
 typedef struct CatalogRow
 {
@@ -74,7 +97,8 @@ typedef enum CatalogKey
 	BY_SOURCE_NAME,
 	ALL_SOURCES,
 	BY_MODEL_ID,				/* one row of recsys.model */
-	BY_MODEL_SOURCE				/* the rows of a source */
+	BY_MODEL_SOURCE,			/* the rows of a source */
+	BY_METRICS_SOURCE			/* one row of recsys.metrics_declaration */
 } CatalogKey;
 
 extern Oid	store_relation(const char *name);
@@ -101,6 +125,11 @@ extern CatalogRow *source_row_for_change(const char *function, Name name, LOCKMO
 extern RecsysModel *model_from_row(const CatalogRow *row);
 extern void model_does_not_exist(const RecsysSource *source, const char *name);
 
+/* --- metrics (metrics_read.c, metrics_check.c) ---------------------------- */
+extern RecsysMetrics *metrics_from_row(const CatalogRow *row, const RecsysSource *source);
+extern int64 metrics_interval(const Interval *interval);
+extern void check_metrics(const RecsysSource *source, const CatalogRow *row);
+
 /* --- arguments of SQL functions and their rules (options.c) --------------- */
 extern void begin_change(const char *function);
 extern void require_argument(FunctionCallInfo fcinfo, int argno, const char *name);
@@ -115,6 +144,8 @@ extern void check_options(const CatalogRow *row);
 extern void check_events_table(Oid relid, bool accept_rls);
 extern void check_events_columns(const CatalogRow *row);
 extern void check_session_column(Oid relid, const char *column);
+extern void check_metrics_column(Oid relid, const char *column, const char *argument,
+								 bool number);
 extern void advise_index(Oid relid, const char *column);
 extern void advise_replica_identity(const CatalogRow *row);
 

@@ -1,6 +1,6 @@
 /*
  * store.c
- *	  Rows of recsys.source and recsys.model, below SPI.
+ *	  Rows of recsys.source, recsys.model and recsys.metrics_declaration, below SPI.
  *
  * Reads are index scans, cheap enough for every call of recommend().  Writes
  * go straight to the heap: no rights are needed (the SQL functions have
@@ -40,6 +40,7 @@ static const struct
 	[ALL_SOURCES] = {"source", "source_pkey", 0, InvalidOid},
 	[BY_MODEL_ID] = {"model", "model_pkey", MODEL_ID, F_INT4EQ},
 	[BY_MODEL_SOURCE] = {"model", "model_source_id_name_key", MODEL_SOURCE_ID, F_INT4EQ},
+	[BY_METRICS_SOURCE] = {"metrics_declaration", "metrics_declaration_pkey", METRICS_SOURCE_ID, F_INT4EQ},
 };
 
 /* OID of a relation of schema recsys, InvalidOid if it does not exist. */

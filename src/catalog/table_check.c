@@ -189,7 +189,8 @@ typedef enum ColumnUse
 	USE_KEY,
 	USE_TYPE,
 	USE_VALUE,
-	USE_TIME
+	USE_TIME,
+	USE_ANY
 } ColumnUse;
 
 static bool
@@ -210,6 +211,8 @@ type_fits(ColumnUse use, Oid type)
 				type == FLOAT4OID || type == FLOAT8OID || type == NUMERICOID;
 		case USE_TIME:
 			return type == TIMESTAMPTZOID || type == TIMESTAMPOID;
+		case USE_ANY:
+			return true;
 	}
 	return false;
 }
@@ -227,6 +230,8 @@ fitting_types(ColumnUse use)
 			return "smallint, integer, bigint, real, double precision or numeric";
 		case USE_TIME:
 			return "timestamp with time zone or timestamp";
+		case USE_ANY:
+			return "any";
 	}
 	return "";
 }
@@ -275,6 +280,13 @@ void
 check_session_column(Oid relid, const char *column)
 {
 	check_column(relid, column, "session_column", USE_KEY);
+}
+
+/* A column that metrics are made of: a number, or whatever has a text form. */
+void
+check_metrics_column(Oid relid, const char *column, const char *argument, bool number)
+{
+	check_column(relid, column, argument, number ? USE_VALUE : USE_ANY);
 }
 
 /* The columns that a row of recsys.source maps. */

@@ -41,6 +41,9 @@ CREATE TRIGGER notify_launcher
 CREATE TRIGGER notify_launcher
 	AFTER INSERT OR DELETE OR TRUNCATE ON recsys.model
 	FOR EACH STATEMENT EXECUTE FUNCTION recsys.notify_launcher();
+CREATE TRIGGER notify_launcher
+	AFTER INSERT OR DELETE OR TRUNCATE ON recsys.metrics_declaration
+	FOR EACH STATEMENT EXECUTE FUNCTION recsys.notify_launcher();
 
 CREATE FUNCTION recsys.source_status(
 	OUT source name,

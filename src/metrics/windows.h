@@ -1,0 +1,19 @@
+/*
+ * windows.h
+ *	  Live metrics of a source: what is counted per bucket of event time and
+ *	  combination of dimension values, and how it is read.
+ */
+#ifndef RECSYS_WINDOWS_H
+#define RECSYS_WINDOWS_H
+
+#include "catalog/catalog.h"
+
+/* The combination that stands for all beyond max_combinations. */
+#define WINDOWS_OTHER 0
+
+/* --- what track_metrics() makes in the schema of a source (windows_schema.c) */
+extern void windows_create_schema(const RecsysSource *source, const RecsysMetrics *metrics);
+extern void windows_replace_views(const RecsysSource *source, const RecsysMetrics *metrics);
+extern void windows_drop_schema(const RecsysSource *source);
+
+#endif							/* RECSYS_WINDOWS_H */
