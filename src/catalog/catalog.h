@@ -97,6 +97,8 @@ typedef struct RecsysModel
 	bool		is_default;
 	ModelState	state;
 	int32		version;		/* grows by one whenever params change */
+	int32		fallback;		/* place among those that fill up answers of
+								 * others; 0: not among them */
 } RecsysModel;
 
 /* A row of recsys.metrics_declaration: which metrics of a source are kept. */

@@ -45,6 +45,7 @@ CREATE TABLE recsys.model (
 	is_default bool NOT NULL,
 	state text NOT NULL,
 	version int4 NOT NULL DEFAULT 1,
+	fallback int4,
 	UNIQUE (source_id, name)
 );
 COMMENT ON TABLE recsys.model IS 'models of the sources; params are complete, version grows when they change';
@@ -128,7 +129,7 @@ COMMENT ON COLUMN recsys.sources.created_at IS 'when the source was created';
 
 CREATE VIEW recsys.models WITH (security_barrier) AS
 	SELECT s.name AS source, m.name AS model, m.algorithm, m.params,
-		   m.is_default, m.state
+		   m.is_default, m.state, m.fallback
 	FROM recsys.model m JOIN recsys.source s USING (source_id)
 	WHERE pg_catalog.pg_has_role(s.owner, 'MEMBER');
 COMMENT ON VIEW recsys.models IS 'models of the sources whose owner''s role the caller has';
@@ -138,6 +139,7 @@ COMMENT ON COLUMN recsys.models.algorithm IS 'algorithm of the model';
 COMMENT ON COLUMN recsys.models.params IS 'all parameters of the algorithm, defaults included';
 COMMENT ON COLUMN recsys.models.is_default IS 'whether functions use the model when none is named';
 COMMENT ON COLUMN recsys.models.state IS 'building: answers come from popular; ready: the model has been published';
+COMMENT ON COLUMN recsys.models.fallback IS 'place among the models that fill up answers of others, before popular; NULL: it does not';
 
 CREATE VIEW recsys.tracked_metrics WITH (security_barrier) AS
 	SELECT s.name AS source, m.impression, m.click, m.conversion, m.amount_column, m.order_column,
@@ -288,6 +290,12 @@ RETURNS void
 LANGUAGE c VOLATILE
 AS 'MODULE_PATHNAME', 'recsys_set_default_model';
 COMMENT ON FUNCTION recsys.set_default_model IS 'make a model the one that functions use when none is named';
+
+CREATE FUNCTION recsys.set_fallback(source name, models name[])
+RETURNS void
+LANGUAGE c VOLATILE
+AS 'MODULE_PATHNAME', 'recsys_set_fallback';
+COMMENT ON FUNCTION recsys.set_fallback IS 'choose the models that are asked in turn where one has no or too few items; popular comes after them, and alone if there are none';
 
 CREATE FUNCTION recsys.track_metrics(
 	source name,

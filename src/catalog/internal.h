@@ -57,7 +57,8 @@ enum
 	MODEL_IS_DEFAULT,
 	MODEL_STATE,
 	MODEL_VERSION,
-	MODEL_NATTS = MODEL_VERSION
+	MODEL_FALLBACK,
+	MODEL_NATTS = MODEL_FALLBACK
 };
 
 /* Columns of recsys.metrics_declaration, likewise. */

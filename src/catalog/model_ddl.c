@@ -1,14 +1,19 @@
 /*
  * model_ddl.c
- *	  create_model(), alter_model(), drop_model() and set_default_model().
+ *	  create_model(), alter_model(), drop_model(), set_default_model() and
+ *	  set_fallback().
  *
  * The views of the source name the tables of its models, so they are replaced
  * after a model's tables are created and before they are dropped.  Of the
- * models of a source exactly one is the default.
+ * models of a source exactly one is the default.  Those that fill up answers of
+ * others carry their place in that order, so that one that is dropped leaves no
+ * trace.
  */
 #include "postgres.h"
 
+#include "catalog/pg_type_d.h"
 #include "fmgr.h"
+#include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 #include "utils/snapmgr.h"
@@ -21,14 +26,16 @@ PG_FUNCTION_INFO_V1(recsys_create_model);
 PG_FUNCTION_INFO_V1(recsys_alter_model);
 PG_FUNCTION_INFO_V1(recsys_drop_model);
 PG_FUNCTION_INFO_V1(recsys_set_default_model);
+PG_FUNCTION_INFO_V1(recsys_set_fallback);
 
 static RecsysSource *
-source_for_change(FunctionCallInfo fcinfo, const char *function)
+source_for_change(FunctionCallInfo fcinfo, const char *function, bool of_one_model)
 {
 	RecsysSource *source;
 
 	require_argument(fcinfo, 0, "source");
-	require_argument(fcinfo, 1, "model");
+	if (of_one_model)
+		require_argument(fcinfo, 1, "model");
 	source = source_from_row(source_row_for_change(function, PG_GETARG_NAME(0),
 												   ShareUpdateExclusiveLock));
 	if (!OidIsValid(source->nspid))
@@ -99,7 +106,7 @@ set_default(CatalogRow *row, bool is_default)
 Datum
 recsys_create_model(PG_FUNCTION_ARGS)
 {
-	RecsysSource *source = source_for_change(fcinfo, "create_model");
+	RecsysSource *source = source_for_change(fcinfo, "create_model", true);
 	char	   *name = NameStr(*PG_GETARG_NAME(1));
 	const ModelAlgorithm *algorithm;
 	CatalogRow	row = {0};
@@ -126,6 +133,7 @@ recsys_create_model(PG_FUNCTION_ARGS)
 	row.values[MODEL_IS_DEFAULT] = BoolGetDatum(model_rows(source) == NIL);
 	row.values[MODEL_STATE] = CStringGetTextDatum(MODEL_STATE_BUILDING);
 	row.values[MODEL_VERSION] = Int32GetDatum(1);
+	row.nulls[MODEL_FALLBACK] = true;
 	row.values[MODEL_ID] = Int32GetDatum(store_nextval("model_id"));
 	store_insert("model", &row);
 
@@ -140,7 +148,7 @@ recsys_create_model(PG_FUNCTION_ARGS)
 Datum
 recsys_alter_model(PG_FUNCTION_ARGS)
 {
-	RecsysSource *source = source_for_change(fcinfo, "alter_model");
+	RecsysSource *source = source_for_change(fcinfo, "alter_model", true);
 	CatalogRow *row = model_row(source, NameStr(*PG_GETARG_NAME(1)));
 	RecsysModel *model = model_from_row(row);
 	const ModelAlgorithm *algorithm = model_algorithm(model->algorithm);
@@ -183,7 +191,7 @@ choose_default(const RecsysSource *source)
 Datum
 recsys_drop_model(PG_FUNCTION_ARGS)
 {
-	RecsysSource *source = source_for_change(fcinfo, "drop_model");
+	RecsysSource *source = source_for_change(fcinfo, "drop_model", true);
 	CatalogRow *row = model_row(source, NameStr(*PG_GETARG_NAME(1)));
 	const ModelAlgorithm *algorithm = model_algorithm(model_from_row(row)->algorithm);
 
@@ -198,7 +206,7 @@ recsys_drop_model(PG_FUNCTION_ARGS)
 Datum
 recsys_set_default_model(PG_FUNCTION_ARGS)
 {
-	RecsysSource *source = source_for_change(fcinfo, "set_default_model");
+	RecsysSource *source = source_for_change(fcinfo, "set_default_model", true);
 	int32		chosen = model_from_row(model_row(source, NameStr(*PG_GETARG_NAME(1))))->id;
 	ListCell   *lc;
 
@@ -207,6 +215,75 @@ recsys_set_default_model(PG_FUNCTION_ARGS)
 		CatalogRow *row = lfirst(lc);
 
 		set_default(row, DatumGetInt32(row->values[MODEL_ID]) == chosen);
+	}
+	catalog_changed();
+	PG_RETURN_VOID();
+}
+
+/* ---------------------------------------------------------------- fallback */
+
+static void
+set_place(CatalogRow *row, int place)
+{
+	int			before = row->nulls[MODEL_FALLBACK] ? 0 :
+		DatumGetInt32(row->values[MODEL_FALLBACK]);
+
+	if (place == before)
+		return;
+	row->nulls[MODEL_FALLBACK] = place == 0;
+	row->values[MODEL_FALLBACK] = Int32GetDatum(place);
+	store_update("model", row);
+}
+
+/* The model's 1-based place among the names; 0 if it is not there. */
+static int
+place_of(const RecsysSource *source, const Datum *names, const bool *nulls, int n, const char *name)
+{
+	int			place = 0;
+
+	for (int i = 0; i < n; i++)
+	{
+		if (nulls[i] || strcmp(NameStr(*DatumGetName(names[i])), name) != 0)
+			continue;
+		if (place > 0)
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("model \"%s\" of source \"%s\" is named twice", name,
+							NameStr(source->name)),
+					 errhint("Name each model once, in the order in which they are to be asked.")));
+		place = i + 1;
+	}
+	return place;
+}
+
+/* set_fallback(source, models): none if models is NULL or empty */
+Datum
+recsys_set_fallback(PG_FUNCTION_ARGS)
+{
+	RecsysSource *source = source_for_change(fcinfo, "set_fallback", false);
+	Datum	   *names = NULL;
+	bool	   *nulls = NULL;
+	int			n = 0;
+	ListCell   *lc;
+
+	if (!PG_ARGISNULL(1))
+		deconstruct_array(PG_GETARG_ARRAYTYPE_P(1), NAMEOID, NAMEDATALEN, false, TYPALIGN_CHAR,
+						  &names, &nulls, &n);
+	for (int i = 0; i < n; i++)
+	{
+		if (nulls[i])
+			ereport(ERROR,
+					(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+					 errmsg("models must not contain NULL"),
+					 errhint("Name models of the source, as in '{trending,popular_week}'.")));
+		(void) model_row(source, NameStr(*DatumGetName(names[i])));
+	}
+	foreach(lc, model_rows(source))
+	{
+		CatalogRow *row = lfirst(lc);
+
+		set_place(row, place_of(source, names, nulls, n,
+								NameStr(*DatumGetName(row->values[MODEL_NAME]))));
 	}
 	catalog_changed();
 	PG_RETURN_VOID();

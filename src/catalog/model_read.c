@@ -26,6 +26,7 @@ model_from_row(const CatalogRow *row)
 	model->state = strcmp(TextDatumGetCString(v[MODEL_STATE]), MODEL_STATE_READY) == 0 ?
 		MODEL_READY : MODEL_BUILDING;
 	model->version = DatumGetInt32(v[MODEL_VERSION]);
+	model->fallback = row->nulls[MODEL_FALLBACK] ? 0 : DatumGetInt32(v[MODEL_FALLBACK]);
 	return model;
 }
 

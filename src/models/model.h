@@ -165,6 +165,8 @@ typedef struct ModelAlgorithm
 	bool		trained;
 	/* Every item that it knows has a score, and ranks by it, whatever its sign. */
 	bool		ranks_all;
+	/* recommend() has the same answer for everybody, those without a history, too. */
+	bool		impersonal;
 
 	/* stream worker; state is what open() returned, NULL callbacks are
 	 * skipped */

@@ -93,6 +93,10 @@ extern void serve_read_state(ServeCall *call);
 /* Argument "argno" as the name of a model.  A model that is building, and a
  * source without any, leave call->algorithm NULL. */
 extern void serve_use_model(ServeCall *call, int argno);
+extern void serve_take_model(ServeCall *call, const RecsysModel *model);
+
+/* The next of the models that fill up answers, after a place; NULL: no more. */
+extern const RecsysModel *serve_fallback(ServeCall *call, int32 after);
 
 /* Error unless the function's owner may read the events, which exist. */
 extern void serve_check_may_read(const RecsysSource *source);
@@ -235,5 +239,9 @@ extern void result_begin_users(ServeCall *call);
 /* false: the item's key is gone, nothing was put out */
 extern bool result_item(ServeCall *call, int32 item, double score);
 extern void result_row(ServeCall *call, Datum key, double score);
+/* of items, with whose answer it is (NULL: nobody's) and why */
+extern void result_begin_explained(ServeCall *call);
+extern bool result_explained_item(ServeCall *call, int32 item, double score,
+								  const RecsysModel *model, const char *reason);
 
 #endif							/* RECSYS_SERVE_H */

@@ -308,17 +308,39 @@ find_model(ServeCall *call, const char *name)
 }
 
 void
+serve_take_model(ServeCall *call, const RecsysModel *model)
+{
+	call->model = model;
+	call->cx.model = model;
+	call->algorithm = NULL;
+	if (model && model->state == MODEL_READY)
+		call->algorithm = model_algorithm(model->algorithm);
+}
+
+void
 serve_use_model(ServeCall *call, int argno)
 {
 	const char *name = NULL;
 
 	if (!call->fcinfo->args[argno].isnull)
 		name = NameStr(*DatumGetName(call->fcinfo->args[argno].value));
-	call->model = find_model(call, name);
-	call->cx.model = call->model;
-	call->algorithm = NULL;
-	if (call->model && call->model->state == MODEL_READY)
-		call->algorithm = model_algorithm(call->model->algorithm);
+	serve_take_model(call, find_model(call, name));
+}
+
+const RecsysModel *
+serve_fallback(ServeCall *call, int32 after)
+{
+	const RecsysModel *next = NULL;
+	ListCell   *lc;
+
+	foreach(lc, call->served->models)
+	{
+		const RecsysModel *model = lfirst(lc);
+
+		if (model->fallback > after && (next == NULL || model->fallback < next->fallback))
+			next = model;
+	}
+	return next;
 }
 
 void
