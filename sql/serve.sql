@@ -189,10 +189,10 @@ SELECT serve.predict(101, 60);
 RESET force_parallel_mode;
 
 -- all functions are described, read-only, and nobody's but the owner's
-SELECT p.proname, p.provolatile, p.prosecdef, p.proparallel, p.proconfig,
-	obj_description(p.oid) IS NOT NULL AS described,
-	has_function_privilege('pg_monitor', p.oid, 'execute') AS public
-	FROM pg_proc p WHERE pronamespace = 'serve'::regnamespace ORDER BY 1;
+SELECT p.proname, p.provolatile, p.prosecdef, p.proparallel, p.proconfig
+	FROM pg_proc p WHERE pronamespace = 'serve'::regnamespace AND NOT (p.provolatile = 's'
+	AND p.prosecdef AND p.proparallel = 's' AND p.proconfig = '{"search_path=pg_catalog, pg_temp"}'
+	AND obj_description(p.oid) IS NOT NULL AND NOT has_function_privilege('pg_monitor', p.oid, 'execute'));
 SELECT c.relname, a.attname FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid
 	WHERE c.relnamespace = 'serve'::regnamespace AND c.relkind = 'v'
 	AND (obj_description(c.oid) IS NULL OR col_description(c.oid, a.attnum) IS NULL);
