@@ -147,6 +147,7 @@ extern void check_events_columns(const CatalogRow *row);
 extern void check_session_column(Oid relid, const char *column);
 extern void check_metrics_column(Oid relid, const char *column, const char *argument,
 								 bool number);
+extern List *events_leaves(Oid relid);
 extern void advise_index(Oid relid, const char *column);
 extern void advise_replica_identity(const CatalogRow *row);
 

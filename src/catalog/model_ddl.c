@@ -94,6 +94,17 @@ run_model_sql(const RecsysSource *source, const char *model,
 		catalog_execute_as(source->owner, sql);
 }
 
+/* Columns of the events table that the model wants to be fed with. */
+static void
+check_model_columns(const RecsysSource *source, const ModelAlgorithm *algorithm, CatalogRow *row)
+{
+	RecsysModel *model = model_from_row(row);
+
+	if (algorithm->columns)
+		catalog_check_consumer_columns(source, algorithm->columns(source, model),
+									   "model", NameStr(model->name));
+}
+
 static void
 set_default(CatalogRow *row, bool is_default)
 {
@@ -135,6 +146,7 @@ recsys_create_model(PG_FUNCTION_ARGS)
 	row.values[MODEL_VERSION] = Int32GetDatum(1);
 	row.nulls[MODEL_FALLBACK] = true;
 	row.values[MODEL_ID] = Int32GetDatum(store_nextval("model_id"));
+	check_model_columns(source, algorithm, &row);
 	store_insert("model", &row);
 
 	run_model_sql(source, name, algorithm->create_sql);
@@ -162,6 +174,7 @@ recsys_alter_model(PG_FUNCTION_ARGS)
 		PG_RETURN_VOID();
 	row->values[MODEL_PARAMS] = params;
 	row->values[MODEL_VERSION] = Int32GetDatum(model->version + 1);
+	check_model_columns(source, algorithm, row);
 	store_update("model", row);
 	catalog_changed();
 	PG_RETURN_VOID();

@@ -123,6 +123,16 @@ static const char *const state_tables =
 "	PRIMARY KEY (user_id, segment)) USING heap WITH (fillfactor = 70);\n"
 "COMMENT ON TABLE $S.profiles IS 'history of each user, in one or more segments of parallel arrays';\n"
 
+"CREATE TABLE $S.consumers (\n"
+"	kind text COLLATE \"C\",\n"
+"	id int4,\n"
+"	name name NOT NULL,\n"
+"	signature text NOT NULL,\n"
+"	from_lsn pg_lsn NOT NULL,\n"
+"	unmatched int8 NOT NULL,\n"
+"	PRIMARY KEY (kind, id)) USING heap;\n"
+"COMMENT ON TABLE $S.consumers IS 'models and metrics that follow the events themselves: filled as of which position';\n"
+
 "CREATE TABLE $S.popular_items (\n"
 "	rank int4 PRIMARY KEY,\n"
 "	item_id int4 NOT NULL,\n"

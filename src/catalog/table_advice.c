@@ -107,8 +107,8 @@ catalog_index_on(Oid relid, AttrNumber attnum, AttrNumber time_attnum,
 }
 
 /* The tables that hold the rows: relid itself, or its leaf partitions. */
-static List *
-leaves_of(Oid relid)
+List *
+events_leaves(Oid relid)
 {
 	List	   *leaves = NIL;
 	ListCell   *lc;
@@ -141,7 +141,7 @@ advise_index(Oid relid, const char *column)
 
 	if (!indexed && get_rel_relkind(relid) == RELKIND_PARTITIONED_TABLE)
 	{
-		List	   *leaves = leaves_of(relid);
+		List	   *leaves = events_leaves(relid);
 		ListCell   *lc;
 
 		indexed = leaves != NIL;
@@ -189,7 +189,7 @@ advise_replica_identity(const CatalogRow *row)
 	ListCell   *lc;
 
 	initStringInfo(&statements);
-	foreach(lc, leaves_of(relid))
+	foreach(lc, events_leaves(relid))
 	{
 		if (identity_covers(lfirst_oid(lc), row))
 			continue;

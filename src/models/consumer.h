@@ -35,18 +35,16 @@
 
 #include "catalog/catalog.h"
 #include "state/clean.h"
+#include "state/extras.h"
 
 struct ModelHost;
-
-/* Longer texts are cut, at a character's end. */
-#define CONSUMER_MAX_TEXT 1024
 
 typedef struct ConsumerEvent
 {
 	const Event *event;			/* "time" is the commit's if none is mapped */
 	int			sign;			/* +1 a row appears, -1 a row is retracted */
-	/* the columns that were asked for, as text with a zero at the end, in the
-	 * order asked; NULL and length -1 for a null */
+	/* the columns that were asked for, as text with a zero at the end, cut to
+	 * EXTRA_MAX_TEXT bytes, in the order asked; NULL and length -1 for a null */
 	const char *const *texts;
 	const int  *lengths;
 	int32		user,			/* with "numbers": those of users and items; 0 */

@@ -158,6 +158,13 @@ event_map_natts(const EventMap *map)
 	return map->natts;
 }
 
+void
+event_map_row(const EventMap *map, const Datum **values, const bool **isnull)
+{
+	*values = map->values;
+	*isnull = map->isnull;
+}
+
 /* ------------------------------------------------------------------ keys */
 
 KeyValue

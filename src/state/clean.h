@@ -84,6 +84,8 @@ extern RejectReason event_clean_tuple(EventMap *map, HeapTuple tuple, bool decod
 extern RejectReason event_clean_merged(EventMap *map, HeapTuple newrow,
 									   HeapTuple oldrow, Event *event);
 extern int	event_map_natts(const EventMap *map);
+/* The row that event_clean_tuple() took apart last, as long as it exists. */
+extern void event_map_row(const EventMap *map, const Datum **values, const bool **isnull);
 
 /* The mapped columns of a row as text, for recsys.rejected_events; NULL where
  * null, not mapped or not logged.  Order: user, item, type, value, time. */

@@ -280,12 +280,34 @@ is_backfilled(Stream *s, Oid relid, XLogRecPtr commit_end)
 	return false;
 }
 
+/* An event: the histories follow it, then the consumers. */
+static void
+apply_event_record(Stream *s, SpoolRecord *record, XLogRecPtr commit_end)
+{
+	Event		event;
+
+	apply_read_event(s, record, &event);
+	if (record->kind != RECORD_RETRACT && s->source->time_column &&
+		event_time_in_future(event.time, s->commit_time))
+	{
+		if (!record->extras_only)
+			reject_future(s, &event);
+	}
+	else
+	{
+		if (!record->extras_only)
+			apply_event(s, &event, record->kind);
+		if (s->nlive > 0)
+			feeds_event(s, record, &event, commit_end);
+	}
+	if (!record->extras_only)
+		s->events++;
+}
+
 /* Any record but those that begin and end transactions. */
 static void
 apply_record(Stream *s, SpoolRecord *record, XLogRecPtr commit_end)
 {
-	Event		event;
-
 	if (s->attached != NIL && record->kind != RECORD_ATTACH &&
 		is_backfilled(s, record->relid, commit_end))
 		return;
@@ -294,32 +316,31 @@ apply_record(Stream *s, SpoolRecord *record, XLogRecPtr commit_end)
 		case RECORD_INSERT:
 		case RECORD_RETRACT:
 		case RECORD_REPLACE:
-			apply_read_event(s, record, &event);
-			if (record->kind != RECORD_RETRACT && s->source->time_column &&
-				event_time_in_future(event.time, s->commit_time))
-				reject_future(s, &event);
-			else
-				apply_event(s, &event, record->kind);
-			s->events++;
+			apply_event_record(s, record, commit_end);
 			break;
 		case RECORD_UNMATCHED:
 			s->unmatched++;
 			s->events++;
+			feeds_unmatched(s, record, commit_end);
+			break;
+		case RECORD_UNKNOWN_EXTRAS:
+			feeds_unmatched(s, record, commit_end);
 			break;
 		case RECORD_REJECT:
 			reject_record(s, record);
 			s->events++;
 			break;
 		case RECORD_TRUNCATE:
-			apply_truncate(s);
+			apply_truncate(s, commit_end);
 			break;
 		case RECORD_FORGET_USER:
-			apply_forget_user(s, RECORD_BYTES(record));
+			apply_forget_user(s, RECORD_BYTES(record), commit_end);
 			break;
 		case RECORD_FORGET_ITEM:
-			apply_forget_item(s, RECORD_BYTES(record));
+			apply_forget_item(s, RECORD_BYTES(record), commit_end);
 			break;
 		case RECORD_ATTACH:
+			feeds_attach(s, commit_end);
 			backfill_partition(s, record->relid);
 			break;
 		case RECORD_REWRITE:

@@ -134,7 +134,10 @@ build_state(Stream *s, XLogRecPtr lsn)
 									s->source->half_life);
 		s->profiles->landmark = s->items->landmark = s->landmark;
 	}
+	models_reload(s);
+	feeds_begin_filling(s, lsn, true);
 	backfill_read(s);
+	feeds_end_filling(s);
 	MemoryContextSwitchTo(old);
 	shared_progress(s->shared, "writing", 0, 0);
 }
@@ -215,6 +218,7 @@ backfill_resync(Stream *s)
 	snprintf(name, sizeof(name), "%s_resync", NameStr(s->slot));
 	decode_stop(s);
 	models_close(s);
+	feeds_close_all(s);
 	stream_drop_state(s);
 	stream_create_state(s);
 	load_keys(s);
@@ -223,7 +227,6 @@ backfill_resync(Stream *s)
 	flush_write(s);
 	/* ephemeral: gone with its release */
 	ReplicationSlotRelease();
-	models_reload(s);
 	models_build(s);
 	(void) publish_write(s, true);
 	shared_inject(s->shared, INJECT_RESYNC);
@@ -233,6 +236,53 @@ backfill_resync(Stream *s)
 	s->dirty = false;
 	MemoryContextReset(s->scratch);
 	decode_start(s);
+}
+
+/* ------------------------------------------------------------ consumers alone */
+
+static bool
+any_to_fill(Stream *s)
+{
+	return s->nlive < list_length(s->feeds);
+}
+
+/*
+ * Consumers that came after the state, or that changed: filled from the table
+ * as of a position of their own, which lies ahead of the state's.  Called with
+ * nothing being decoded and everything flushed; applied_lsn is where decoding
+ * will begin again.
+ */
+void
+backfill_feeds(Stream *s)
+{
+	MemoryContext old;
+	char		name[NAMEDATALEN];
+	XLogRecPtr	lsn;
+
+	if (!any_to_fill(s))
+	{
+		feeds_install_columns(s);
+		s->feeds_due = false;
+		return;
+	}
+	shared_set_state(s->shared, SOURCE_BUILDING);
+	shared_progress(s->shared, "consumers", 0, 0);
+	snprintf(name, sizeof(name), "%s_consumer", NameStr(s->slot));
+	lsn = begin_at_new_slot(s, name);
+	old = MemoryContextSwitchTo(s->scratch);
+	feeds_begin_filling(s, lsn, false);
+	backfill_read_feeds(s);
+	feeds_end_filling(s);
+	/* keys that got a number here, and the state's position as it was */
+	flush_write(s);
+	MemoryContextSwitchTo(old);
+	ReplicationSlotRelease();
+	shared_inject(s->shared, INJECT_CONSUMER);
+	stream_commit(s);
+	XLogFlush(XactLastCommitEnd);
+	s->dirty = false;
+	MemoryContextReset(s->scratch);
+	shared_progress(s->shared, "", 0, 0);
 }
 
 /* ---------------------------------------------------------------- partitions */
@@ -251,13 +301,14 @@ add_applied(Stream *s, TupleTableSlot *slot)
 }
 
 static void
-apply_partition_row(Stream *s, EventMap *map, TupleTableSlot *slot, TimestampTz now)
+apply_partition_row(Stream *s, EventMap *map, ExtraColumns *extras, TupleTableSlot *slot,
+					TimestampTz now)
 {
 	Event		event;
 	RejectReason reason;
 
 	add_applied(s, slot);
-	slot_getsomeattrs(slot, event_map_natts(map));
+	slot_getsomeattrs(slot, Max(event_map_natts(map), extras ? extra_columns_natts(extras) : 0));
 	reason = event_clean(map, slot->tts_values, slot->tts_isnull, false, now, &event);
 	s->events++;
 	if (reason != REJECT_NONE)
@@ -268,6 +319,9 @@ apply_partition_row(Stream *s, EventMap *map, TupleTableSlot *slot, TimestampTz 
 	if (s->source->time_column == NULL)
 		event.time = now;
 	apply_event(s, &event, RECORD_INSERT);
+	if (s->nlive > 0)
+		feeds_row(s, extras, &event, slot->tts_values, slot->tts_isnull, false,
+				  s->host.change_lsn);
 }
 
 /*
@@ -300,6 +354,7 @@ backfill_partition(Stream *s, Oid relid)
 		Oid			leaf = lfirst_oid(lc);
 		Relation	rel;
 		EventMap   *map;
+		ExtraColumns *extras = NULL;
 		TupleTableSlot *slot;
 		TableScanDesc scan;
 		AttachedPartition *partition;
@@ -314,6 +369,9 @@ backfill_partition(Stream *s, Oid relid)
 			table_close(rel, ShareLock);
 			continue;
 		}
+		if (s->nextras > 0)
+			extras = extra_columns_create(RelationGetDescr(rel), s->extras, s->nextras,
+										  s->context);
 		PushActiveSnapshot(GetLatestSnapshot());
 		old = MemoryContextSwitchTo(s->context);
 		partition = palloc(sizeof(AttachedPartition));
@@ -326,13 +384,15 @@ backfill_partition(Stream *s, Oid relid)
 		scan = table_beginscan(rel, GetActiveSnapshot(), 0, NULL);
 		while (table_scan_getnextslot(scan, ForwardScanDirection, slot))
 		{
-			apply_partition_row(s, map, slot, now);
+			apply_partition_row(s, map, extras, slot, now);
 			if (++counter % PROGRESS_EVERY == 0)
 				CHECK_FOR_INTERRUPTS();
 		}
 		table_endscan(scan);
 		ExecDropSingleTupleTableSlot(slot);
 		event_map_free(map);
+		if (extras)
+			extra_columns_free(extras);
 		PopActiveSnapshot();
 		table_close(rel, ShareLock);
 	}

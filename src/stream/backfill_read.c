@@ -57,6 +57,7 @@ typedef struct Backfill
 	Bucket	   *buckets;
 	TimestampTz now;
 	TimestampTz newest;			/* of the events read, or now */
+	bool		feeds_only;		/* the state stands */
 	int64		done;
 	int64		total;			/* estimate */
 } Backfill;
@@ -101,22 +102,40 @@ backfill_reject(Stream *s, EventMap *map, TupleTableSlot *slot, RejectReason rea
 	reject_keep(s, reason, texts);
 }
 
+/* An acceptable row, for those that are being filled. */
 static void
-read_row(Backfill *b, EventMap *map, TupleTableSlot *slot)
+feed_row(Backfill *b, ExtraColumns *extras, TupleTableSlot *slot, Event *event)
+{
+	if (b->s->source->time_column == NULL)
+		event->time = b->now;
+	feeds_row(b->s, extras, event, slot->tts_values, slot->tts_isnull, true,
+			  b->s->applied_lsn);
+}
+
+static void
+read_row(Backfill *b, EventMap *map, ExtraColumns *extras, TupleTableSlot *slot)
 {
 	Stream	   *s = b->s;
 	RejectReason reason;
 	Event		event;
 	BucketRecord record;
 
-	slot_getsomeattrs(slot, event_map_natts(map));
+	slot_getsomeattrs(slot, Max(event_map_natts(map), extras ? extra_columns_natts(extras) : 0));
 	reason = event_clean(map, slot->tts_values, slot->tts_isnull, false, b->now, &event);
+	if (b->feeds_only)
+	{
+		if (reason == REJECT_NONE)
+			feed_row(b, extras, slot, &event);
+		return;
+	}
 	s->events++;
 	if (reason != REJECT_NONE)
 	{
 		backfill_reject(s, map, slot, reason);
 		return;
 	}
+	if (s->nlive > 0)
+		feed_row(b, extras, slot, &event);
 	if (event.ignored)
 		return;
 	if (s->source->time_column == NULL)
@@ -129,6 +148,20 @@ read_row(Backfill *b, EventMap *map, TupleTableSlot *slot)
 	bucket_append(b, &record);
 }
 
+/* Consumers may keep a quarter of the memory while rows are read; what they
+ * write is in this transaction. */
+static void
+relieve_feeds(Stream *s)
+{
+	Size		limit = (Size) recsys_memory_kb * 1024 / 4;
+
+	if (s->nlive == 0 || feeds_memory(s) <= limit)
+		return;
+	feeds_write(s);
+	stream_renew_snapshot(s);
+	feeds_evict(s, limit / 2);
+}
+
 static void
 count_row(Backfill *b)
 {
@@ -138,8 +171,10 @@ count_row(Backfill *b)
 	if (b->done % PROGRESS_EVERY == 0)
 	{
 		CHECK_FOR_INTERRUPTS();
+		relieve_feeds(b->s);
 		MemoryContextReset(b->s->scratch);
-		shared_progress(b->s->shared, "backfill", b->done, Max(b->total, b->done));
+		shared_progress(b->s->shared, b->feeds_only ? "consumers" : "backfill", b->done,
+						Max(b->total, b->done));
 	}
 }
 
@@ -149,19 +184,27 @@ read_relation(Backfill *b, Oid relid)
 	Relation	rel = table_open(relid, AccessShareLock);
 	EventMap   *map = event_map_create(b->s->source, RelationGetDescr(rel),
 									   CurrentMemoryContext, false);
+	ExtraColumns *extras = b->s->nextras == 0 ? NULL :
+		extra_columns_create(RelationGetDescr(rel), b->s->extras, b->s->nextras,
+							 CurrentMemoryContext);
 	TupleTableSlot *slot = table_slot_create(rel, NULL);
-	TableScanDesc scan = table_beginscan(rel, GetActiveSnapshot(), 0, NULL);
+	/* the active one is renewed under way */
+	Snapshot	snapshot = RegisterSnapshot(GetActiveSnapshot());
+	TableScanDesc scan = table_beginscan(rel, snapshot, 0, NULL);
 	MemoryContext old = MemoryContextSwitchTo(b->s->scratch);
 
 	while (table_scan_getnextslot(scan, ForwardScanDirection, slot))
 	{
-		read_row(b, map, slot);
+		read_row(b, map, extras, slot);
 		count_row(b);
 	}
 	MemoryContextSwitchTo(old);
 	table_endscan(scan);
+	UnregisterSnapshot(snapshot);
 	ExecDropSingleTupleTableSlot(slot);
 	event_map_free(map);
+	if (extras)
+		extra_columns_free(extras);
 	table_close(rel, NoLock);
 }
 
@@ -430,6 +473,24 @@ backfill_read(Stream *s)
 			stream_evict(s, limit);
 		}
 	}
+	MemoryContextSwitchTo(old);
+	MemoryContextDelete(context);
+}
+
+/* The same for consumers alone. */
+void
+backfill_read_feeds(Stream *s)
+{
+	MemoryContext context = AllocSetContextCreate(s->context, "recsys backfill",
+												  ALLOCSET_DEFAULT_SIZES);
+	MemoryContext old = MemoryContextSwitchTo(context);
+	List	   *leaves = backfill_leaves(s->source->events);
+	Backfill	b = {.s = s,.context = context,.now = GetCurrentTimestamp(),.feeds_only = true};
+	ListCell   *lc;
+
+	b.total = estimated_rows(leaves);
+	foreach(lc, leaves)
+		read_relation(&b, lfirst_oid(lc));
 	MemoryContextSwitchTo(old);
 	MemoryContextDelete(context);
 }

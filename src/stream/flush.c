@@ -252,13 +252,13 @@ stream_memory(Stream *s)
 	{
 		RunningModel *running = lfirst(lc);
 
-		if (running->built && running->algorithm->memory)
+		if (running->built && !running->feed && running->algorithm->memory)
 			total += running->algorithm->memory(running->state);
 	}
-	return total;
+	return total + feeds_memory(s);
 }
 
-/* Memory of models that can do with less. */
+/* Memory of models and other consumers that can do with less. */
 Size
 stream_models_cached(Stream *s)
 {
@@ -269,10 +269,10 @@ stream_models_cached(Stream *s)
 	{
 		RunningModel *running = lfirst(lc);
 
-		if (running->built && running->algorithm->evict)
+		if (running->built && !running->feed && running->algorithm->evict)
 			total += running->algorithm->memory(running->state);
 	}
-	return total;
+	return total + feeds_cached(s);
 }
 
 /* All of them together are to have so many bytes. */
@@ -287,12 +287,13 @@ evict_models(Stream *s, Size target)
 		RunningModel *running = lfirst(lc);
 		Size		bytes;
 
-		if (!running->built || running->algorithm->evict == NULL)
+		if (!running->built || running->feed || running->algorithm->evict == NULL)
 			continue;
 		bytes = running->algorithm->memory(running->state);
 		running->algorithm->evict(running->state,
 								  (Size) ((double) target * bytes / Max(total, 1)));
 	}
+	feeds_evict(s, (Size) ((double) target * feeds_cached(s) / Max(total, 1)));
 }
 
 /* Bring clean state down so that the whole is below the limit with room. */
@@ -350,9 +351,10 @@ flush_dirty(Stream *s)
 	{
 		RunningModel *running = lfirst(lc);
 
-		if (running->built && running->algorithm->write)
+		if (running->built && !running->feed && running->algorithm->write)
 			running->algorithm->write(running->state);
 	}
+	feeds_write(s);
 	stream_renew_snapshot(s);
 }
 
@@ -366,6 +368,7 @@ flush_write(Stream *s)
 	flush_dirty(s);
 	rejects_write(s);
 	state_write(s);
+	feeds_write_rows(s);
 	popular_items_write(s);
 	foreach(lc, s->models)
 	{

@@ -17,7 +17,7 @@
 #include "stream/stream.h"
 
 void
-apply_forget_user(Stream *s, const char *text)
+apply_forget_user(Stream *s, const char *text, XLogRecPtr lsn)
 {
 	KeyValue	key;
 	int32		user;
@@ -27,6 +27,7 @@ apply_forget_user(Stream *s, const char *text)
 	if (!key_from_text(&s->source->user, text, &key))
 		return;
 	user = users_find(s->users, &key);
+	feeds_forget_user(s, user, &key, lsn);
 	if (user != 0)
 	{
 		Profile    *p = profiles_get(s->profiles, user);
@@ -53,7 +54,7 @@ forget_in_profile(Stream *s, int32 user, int32 item)
  * those in the table that are not in memory.
  */
 void
-apply_forget_item(Stream *s, const char *text)
+apply_forget_item(Stream *s, const char *text, XLogRecPtr lsn)
 {
 	KeyValue	key;
 	int32		item;
@@ -66,6 +67,7 @@ apply_forget_item(Stream *s, const char *text)
 	if (!key_from_text(&s->source->item, text, &key))
 		return;
 	item = items_find(s->items, &key);
+	feeds_forget_item(s, item, &key, lsn);
 	if (item == 0)
 		return;
 
@@ -100,14 +102,14 @@ apply_forget_item(Stream *s, const char *text)
 	{
 		RunningModel *running = lfirst(lc);
 
-		if (running->built && running->algorithm->forget_item)
+		if (running->built && !running->feed && running->algorithm->forget_item)
 			running->algorithm->forget_item(running->state, item);
 	}
 	items_forget(s->items, item);
 }
 
 void
-apply_truncate(Stream *s)
+apply_truncate(Stream *s, XLogRecPtr lsn)
 {
 	ListCell   *lc;
 
@@ -120,7 +122,8 @@ apply_truncate(Stream *s)
 	{
 		RunningModel *running = lfirst(lc);
 
-		if (running->built && running->algorithm->reset)
+		if (running->built && !running->feed && running->algorithm->reset)
 			running->algorithm->reset(running->state);
 	}
+	feeds_reset(s, lsn);
 }

@@ -21,6 +21,7 @@ static const char *const step_names[INJECT_NSTEPS] = {
 	[INJECT_FLUSH] = "flush",
 	[INJECT_CONFIRM] = "confirm",
 	[INJECT_RESYNC] = "resync",
+	[INJECT_CONSUMER] = "consumer",
 	[INJECT_TRAIN] = "train",
 	[INJECT_TRAIN_HELPER] = "train_helper",
 	[INJECT_SWAP] = "swap"
@@ -37,7 +38,7 @@ step_of_name(const char *name)
 	ereport(ERROR,
 			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 			 errmsg("unknown step \"%s\"", name),
-			 errhint("Use slot_create, slot_persist, backfill, apply, publish, flush, confirm, resync, train, train_helper or swap.")));
+			 errhint("Use slot_create, slot_persist, backfill, apply, publish, flush, confirm, resync, consumer, train, train_helper or swap.")));
 }
 
 static SourceShared *

@@ -46,6 +46,8 @@ typedef struct RelationEntry
 	Oid			relid;			/* hash key */
 	EventMap   *map;			/* NULL: not of this source */
 	OldRow		old_row;
+	ExtraColumns *extras;		/* what consumers want; NULL: nothing */
+	bool	   *extra_logged;	/* old rows have it */
 } RelationEntry;
 
 /* The plugin API gives us no place to pass it through. */
@@ -106,8 +108,14 @@ plugin_reset_relations(Stream *s)
 
 		hash_seq_init(&status, s->relations);
 		while ((entry = hash_seq_search(&status)) != NULL)
+		{
 			if (entry->map)
 				event_map_free(entry->map);
+			if (entry->extras)
+				extra_columns_free(entry->extras);
+			if (entry->extra_logged)
+				pfree(entry->extra_logged);
+		}
 		hash_destroy(s->relations);
 	}
 	ctl.hcxt = s->context;
@@ -150,6 +158,26 @@ old_row_of(Stream *s, Relation relation)
 	return covered ? OLD_ROW_COVERED : OLD_ROW_NONE;
 }
 
+/* Which of the columns that consumers want do old rows hold? */
+static bool *
+extras_logged(Stream *s, Relation relation, const ExtraColumns *extras)
+{
+	bool		full = relation->rd_rel->relreplident == REPLICA_IDENTITY_FULL;
+	bool	   *logged = MemoryContextAllocZero(s->context, sizeof(bool) * s->nextras);
+	Bitmapset  *identity = full ? NULL :
+		RelationGetIndexAttrBitmap(relation, INDEX_ATTR_BITMAP_IDENTITY_KEY);
+
+	for (int i = 0; i < s->nextras; i++)
+	{
+		AttrNumber	attnum = extra_columns_attnum(extras, i);
+
+		logged[i] = full || attnum == 0 ||
+			bms_is_member(attnum - FirstLowInvalidHeapAttributeNumber, identity);
+	}
+	bms_free(identity);
+	return logged;
+}
+
 static bool
 belongs_to_source(Stream *s, Relation relation)
 {
@@ -180,16 +208,26 @@ find_relation(Stream *s, Relation relation)
 	{
 		EventMap   *map = NULL;
 		OldRow		old_row = OLD_ROW_NONE;
+		ExtraColumns *extras = NULL;
+		bool	   *logged = NULL;
 
 		/* may raise an error, so the entry is made afterwards */
 		if (belongs_to_source(s, relation))
 		{
 			map = event_map_create(s->source, RelationGetDescr(relation), s->context, false);
 			old_row = old_row_of(s, relation);
+			if (s->nextras > 0)
+			{
+				extras = extra_columns_create(RelationGetDescr(relation), s->extras,
+											  s->nextras, s->context);
+				logged = extras_logged(s, relation, extras);
+			}
 		}
 		entry = hash_search(s->relations, &relid, HASH_ENTER, NULL);
 		entry->map = map;
 		entry->old_row = old_row;
+		entry->extras = extras;
+		entry->extra_logged = logged;
 	}
 	return entry->map ? entry : NULL;
 }
@@ -216,10 +254,58 @@ target_spool(Stream *s, ReorderBufferTXN *txn)
 	return s->queue;
 }
 
-static void
-append_event(Spool *spool, RecordKind kind, const Event *event, TransactionId xid, Oid relid)
+/* The columns that consumers want, of one row. */
+typedef struct Extras
 {
-	SpoolRecord *record = spool_append(spool, kind, event->user.len + event->item.len);
+	int			n;
+	const char **texts;
+	int		   *lengths;
+} Extras;
+
+static void
+extras_begin(Stream *s, Extras *extras)
+{
+	extras->n = s->nextras;
+	extras->texts = s->nextras > 0 ? palloc(sizeof(char *) * s->nextras) : NULL;
+	extras->lengths = s->nextras > 0 ? palloc(sizeof(int) * s->nextras) : NULL;
+}
+
+/* All lengths, then the texts, each with a zero at its end. */
+static Size
+extras_size(const Extras *extras)
+{
+	Size		size = sizeof(int) * extras->n;
+
+	for (int i = 0; i < extras->n; i++)
+		if (extras->lengths[i] >= 0)
+			size += extras->lengths[i] + 1;
+	return size;
+}
+
+static void
+extras_write(const Extras *extras, char *to)
+{
+	memcpy(to, extras->lengths, sizeof(int) * extras->n);
+	to += sizeof(int) * extras->n;
+	for (int i = 0; i < extras->n; i++)
+	{
+		int			length = extras->lengths[i];
+
+		if (length < 0)
+			continue;
+		memcpy(to, extras->texts[i], length);
+		to[length] = '\0';
+		to += length + 1;
+	}
+}
+
+static SpoolRecord *
+append_event(Spool *spool, RecordKind kind, const Event *event, const Extras *extras,
+			 TransactionId xid, Oid relid)
+{
+	Size		keys = event->user.len + event->item.len;
+	SpoolRecord *record = spool_append(spool, kind, keys +
+									   (extras->n > 0 ? extras_size(extras) : 0));
 
 	record->xid = xid;
 	record->relid = relid;
@@ -234,6 +320,20 @@ append_event(Spool *spool, RecordKind kind, const Event *event, TransactionId xi
 		memcpy(RECORD_BYTES(record), event->user.bytes, event->user.len);
 	if (event->item.len > 0)
 		memcpy(RECORD_BYTES(record) + event->user.len, event->item.bytes, event->item.len);
+	if (extras->n > 0)
+		extras_write(extras, RECORD_BYTES(record) + keys);
+	return record;
+}
+
+/* An update that may have changed columns which its old row does not hold. */
+static void
+append_unknown_extras(Spool *spool, const bool *known, int n, TransactionId xid, Oid relid)
+{
+	SpoolRecord *record = spool_append(spool, RECORD_UNKNOWN_EXTRAS, n);
+
+	record->xid = xid;
+	record->relid = relid;
+	memcpy(RECORD_BYTES(record), known, n);
 }
 
 static void
@@ -311,60 +411,183 @@ clean_new_row(RelationEntry *entry, HeapTuple newrow, HeapTuple oldrow, Event *e
 	return reason;
 }
 
+/* What an old row holds of the extras. */
 static void
-collect_insert(Spool *spool, RelationEntry *entry, HeapTuple row, TransactionId xid)
+read_old_extras(RelationEntry *entry, HeapTuple row, Extras *extras)
 {
-	Event		event;
-	RejectReason reason = event_clean_tuple(entry->map, row, true, DT_NOEND, &event);
+	if (extras->n == 0)
+		return;
+	extra_columns_read_tuple(entry->extras, row, true, extras->texts, extras->lengths);
+	for (int i = 0; i < extras->n; i++)
+		if (!entry->extra_logged[i])
+			extras->lengths[i] = EXTRA_UNKNOWN;
+}
 
-	if (reason == REJECT_NONE)
-		append_event(spool, RECORD_INSERT, &event, xid, entry->relid);
-	else
-		append_reject(spool, entry->map, row, reason, xid, entry->relid);
+/*
+ * Of the new row of an update.  What it left in TOAST is as in the old row.
+ * Whoever cannot be told the one half is not told the other either.
+ */
+static void
+read_new_extras(RelationEntry *entry, HeapTuple row, const Extras *before, Extras *extras)
+{
+	if (extras->n == 0)
+		return;
+	extra_columns_read_tuple(entry->extras, row, true, extras->texts, extras->lengths);
+	for (int i = 0; i < extras->n; i++)
+	{
+		if (extras->lengths[i] == EXTRA_UNKNOWN)
+		{
+			extras->lengths[i] = before->lengths[i];
+			extras->texts[i] = before->texts[i];
+		}
+	}
 }
 
 static void
-collect_delete(Spool *spool, RelationEntry *entry, HeapTuple row, TransactionId xid)
+hide_unknown(Extras *extras, const Extras *other)
+{
+	for (int i = 0; i < extras->n; i++)
+		if (other->lengths[i] == EXTRA_UNKNOWN)
+			extras->lengths[i] = EXTRA_UNKNOWN;
+}
+
+static bool
+same_extras(const Extras *a, const Extras *b)
+{
+	for (int i = 0; i < a->n; i++)
+		if (a->lengths[i] != b->lengths[i] ||
+			(a->lengths[i] > 0 && memcmp(a->texts[i], b->texts[i], a->lengths[i]) != 0))
+			return false;
+	return true;
+}
+
+/* Tells the consumers that want what extras does not have. */
+static void
+report_unknown(Spool *spool, const Extras *extras, TransactionId xid, Oid relid)
+{
+	bool	   *known = palloc(sizeof(bool) * Max(extras->n, 1));
+	bool		all = true;
+
+	for (int i = 0; i < extras->n; i++)
+	{
+		known[i] = extras->lengths[i] != EXTRA_UNKNOWN;
+		all &= known[i];
+	}
+	if (!all)
+		append_unknown_extras(spool, known, extras->n, xid, relid);
+}
+
+static void
+collect_insert(Stream *s, Spool *spool, RelationEntry *entry, HeapTuple row, TransactionId xid)
 {
 	Event		event;
+	Extras		extras;
+	RejectReason reason = event_clean_tuple(entry->map, row, true, DT_NOEND, &event);
+
+	if (reason != REJECT_NONE)
+	{
+		append_reject(spool, entry->map, row, reason, xid, entry->relid);
+		return;
+	}
+	extras_begin(s, &extras);
+	if (extras.n > 0)
+	{
+		const Datum *values;
+		const bool *isnull;
+
+		event_map_row(entry->map, &values, &isnull);
+		extra_columns_read(entry->extras, values, isnull, true, extras.texts, extras.lengths);
+	}
+	append_event(spool, RECORD_INSERT, &event, &extras, xid, entry->relid);
+}
+
+static void
+collect_delete(Stream *s, Spool *spool, RelationEntry *entry, HeapTuple row, TransactionId xid)
+{
+	Event		event;
+	Extras		extras;
 
 	if (row == NULL || entry->old_row == OLD_ROW_NONE)
 		append_unmatched(spool, xid, entry->relid);
 	else if (event_clean_tuple(entry->map, row, true, DT_NOEND, &event) == REJECT_NONE)
-		append_event(spool, RECORD_RETRACT, &event, xid, entry->relid);
+	{
+		extras_begin(s, &extras);
+		read_old_extras(entry, row, &extras);
+		append_event(spool, RECORD_RETRACT, &event, &extras, xid, entry->relid);
+	}
 	/* else it was rejected when it came, and has counted for nothing */
 }
 
+/* Both rows of an update are acceptable events. */
 static void
-collect_update(Spool *spool, RelationEntry *entry, HeapTuple newrow, HeapTuple oldrow,
+collect_change(Spool *spool, RelationEntry *entry, const Event *before, Extras *old_extras,
+			   const Event *after, Extras *new_extras, TransactionId xid)
+{
+	bool		extras_only = same_event(before, after);
+	Oid			relid = entry->relid;
+
+	/* a value of the new row that is not known is not known to change, either */
+	hide_unknown(old_extras, new_extras);
+	hide_unknown(new_extras, old_extras);
+	if (extras_only && same_extras(old_extras, new_extras))
+	{
+		report_unknown(spool, old_extras, xid, relid);
+		return;
+	}
+	append_event(spool, RECORD_RETRACT, before, old_extras, xid, relid)->extras_only = extras_only;
+	append_event(spool, RECORD_INSERT, after, new_extras, xid, relid)->extras_only = extras_only;
+}
+
+static void
+collect_update(Stream *s, Spool *spool, RelationEntry *entry, HeapTuple newrow, HeapTuple oldrow,
 			   TransactionId xid)
 {
 	Event		before,
 				after;
+	Extras		old_extras,
+				new_extras;
 	RejectReason old_reason,
 				new_reason;
 
 	/* No old row although the identity covers our columns: they are as before. */
 	if (oldrow == NULL && entry->old_row == OLD_ROW_COVERED)
+	{
+		if (s->nextras > 0 && memchr(entry->extra_logged, false, s->nextras) != NULL)
+			append_unknown_extras(spool, entry->extra_logged, s->nextras, xid, entry->relid);
 		return;
+	}
 
+	extras_begin(s, &old_extras);
+	extras_begin(s, &new_extras);
 	new_reason = clean_new_row(entry, newrow, oldrow, &after);
 	if (oldrow == NULL || entry->old_row == OLD_ROW_NONE)
 	{
 		if (new_reason == REJECT_NONE)
-			append_event(spool, RECORD_REPLACE, &after, xid, entry->relid);
+		{
+			for (int i = 0; i < new_extras.n; i++)
+				new_extras.lengths[i] = EXTRA_UNKNOWN;
+			append_event(spool, RECORD_REPLACE, &after, &new_extras, xid, entry->relid);
+		}
 		else
 			append_unmatched(spool, xid, entry->relid);
 		return;
 	}
 
 	old_reason = event_clean_tuple(entry->map, oldrow, true, DT_NOEND, &before);
-	if (old_reason == REJECT_NONE && new_reason == REJECT_NONE && same_event(&before, &after))
+	read_old_extras(entry, oldrow, &old_extras);
+	read_new_extras(entry, newrow, &old_extras, &new_extras);
+	if (old_reason == REJECT_NONE && new_reason == REJECT_NONE)
+	{
+		collect_change(spool, entry, &before, &old_extras, &after, &new_extras, xid);
 		return;
+	}
 	if (old_reason == REJECT_NONE)
-		append_event(spool, RECORD_RETRACT, &before, xid, entry->relid);
+		append_event(spool, RECORD_RETRACT, &before, &old_extras, xid, entry->relid);
 	if (new_reason == REJECT_NONE)
-		append_event(spool, RECORD_INSERT, &after, xid, entry->relid);
+	{
+		append_event(spool, RECORD_INSERT, &after, &new_extras, xid, entry->relid);
+		report_unknown(spool, &new_extras, xid, entry->relid);
+	}
 	else if (new_reason != EVENT_INCOMPLETE && old_reason != new_reason)
 		append_reject(spool, entry->map, newrow, new_reason, xid, entry->relid);
 }
@@ -393,13 +616,13 @@ on_change(LogicalDecodingContext *ctx, ReorderBufferTXN *txn, Relation relation,
 	switch (change->action)
 	{
 		case REORDER_BUFFER_CHANGE_INSERT:
-			collect_insert(spool, entry, newrow, xid);
+			collect_insert(s, spool, entry, newrow, xid);
 			break;
 		case REORDER_BUFFER_CHANGE_UPDATE:
-			collect_update(spool, entry, newrow, oldrow, xid);
+			collect_update(s, spool, entry, newrow, oldrow, xid);
 			break;
 		case REORDER_BUFFER_CHANGE_DELETE:
-			collect_delete(spool, entry, oldrow, xid);
+			collect_delete(s, spool, entry, oldrow, xid);
 			break;
 		default:
 			break;

@@ -53,8 +53,13 @@ find_running(Stream *s, const RecsysModel *model)
 }
 
 static void
-close_model(RunningModel *running)
+close_model(Stream *s, RunningModel *running)
 {
+	if (running->feed)
+	{
+		s->feeds = list_delete_ptr(s->feeds, running->feed);
+		feed_free(running->feed);
+	}
 	if (running->state && running->algorithm->close)
 		running->algorithm->close(running->state);
 	pfree(running->model->algorithm);
@@ -70,7 +75,7 @@ models_close(Stream *s)
 	ListCell   *lc;
 
 	foreach(lc, s->models)
-		close_model(lfirst(lc));
+		close_model(s, lfirst(lc));
 	list_free(s->models);
 	s->models = NIL;
 }
@@ -134,10 +139,11 @@ models_reload(Stream *s)
 		kept = lappend(kept, running);
 	}
 	foreach(lc, s->models)
-		close_model(lfirst(lc));
+		close_model(s, lfirst(lc));
 	list_free(s->models);
 	s->models = kept;
 	MemoryContextSwitchTo(old);
+	feeds_reload(s);
 }
 
 /* Inside a transaction, with everything flushed. */
@@ -151,7 +157,8 @@ models_build(Stream *s)
 	{
 		RunningModel *running = lfirst(lc);
 
-		if (running->built)
+		/* one that is fed with events is filled first */
+		if (running->built || (running->feed && !running->feed->live))
 			continue;
 		if (running->algorithm->build)
 			running->algorithm->build(running->state);
@@ -176,7 +183,7 @@ models_suspend(Stream *s)
 	{
 		RunningModel *running = lfirst(lc);
 
-		if (!running->built || running->algorithm->build == NULL)
+		if (!running->built || running->algorithm->build == NULL || running->feed)
 			continue;
 		running->algorithm->close(running->state);
 		running->state = running->algorithm->open(&s->host, running->model);

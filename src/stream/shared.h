@@ -45,6 +45,7 @@ typedef enum InjectionStep
 	INJECT_FLUSH,				/* before the commit of a flush */
 	INJECT_CONFIRM,				/* after that commit, before the slot moves */
 	INJECT_RESYNC,				/* before the commit of a resync */
+	INJECT_CONSUMER,			/* before the commit of consumers' filling */
 	INJECT_TRAIN,				/* a training: its leader, once per iteration */
 	INJECT_TRAIN_HELPER,		/* any other process of it, likewise */
 	INJECT_SWAP,				/* before the commit of a new version */

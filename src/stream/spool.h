@@ -21,6 +21,8 @@ typedef enum RecordKind
 	RECORD_RETRACT,				/* old row of a delete or an update */
 	RECORD_REPLACE,				/* new row of an update whose old one is unknown */
 	RECORD_UNMATCHED,			/* a change that could not be followed */
+	RECORD_UNKNOWN_EXTRAS,		/* an update that left the mapped columns as they
+								 * were; bytes: which extras it may not have */
 	RECORD_REJECT,				/* reason; bytes: EVENT_NTEXTS strings */
 	RECORD_TRUNCATE,
 	RECORD_FORGET_USER,			/* bytes: text of the key */
@@ -32,13 +34,17 @@ typedef enum RecordKind
 								 * in place, between its BEGIN and COMMIT */
 } RecordKind;
 
-/* Followed by the bytes: user key, item key, or what the kind says. */
+/*
+ * Followed by the bytes: user key, item key, and the extras that the source's
+ * consumers want, their lengths before them; or what the kind says.
+ */
 typedef struct SpoolRecord
 {
 	uint32		size;			/* of header and bytes, a multiple of 8 */
 	uint8		kind;
 	uint8		reason;
 	bool		ignored;
+	bool		extras_only;	/* half of an update of nothing but extras */
 	TransactionId xid;			/* the (sub)transaction that made the change */
 	Oid			relid;
 	int32		user_len;		/* bytes */

@@ -15,6 +15,7 @@
 #include "utils/resowner.h"
 
 #include "catalog/catalog.h"
+#include "models/consumer.h"
 #include "models/model.h"
 #include "state/clean.h"
 #include "state/items.h"
@@ -35,13 +36,42 @@ typedef struct StreamedTransaction
 	bool		touched;		/* rows of the source, changed or not */
 } StreamedTransaction;
 
+/*
+ * A consumer as the worker feeds it, see models/consumer.h: a model with
+ * event(), or one of a kind of its own.
+ */
+typedef struct Feed
+{
+	MemoryContext context;		/* of this and all it points to */
+	const char *kind;
+	int32		id;
+	int32		version;
+	NameData	name;
+	char	   *signature;
+	int			ncolumns;
+	char	  **columns;		/* that it asked for */
+	int		   *places;			/* of these among Stream.extras */
+	const char **texts;			/* of the event that it is being fed */
+	int		   *lengths;
+	ConsumerAlgorithm calls;
+	void		(*forget_item) (void *state, int32 item);	/* of a model */
+	void	   *state;			/* of the algorithm */
+	bool		live;			/* its tables are right, and it is fed */
+	bool		filling;		/* ... with rows of the events table */
+	bool		loaded;			/* load() or a filling is behind it */
+	bool		row_dirty;		/* its row in "consumers" is not as it should be */
+	XLogRecPtr	from;			/* it takes transactions that end after this */
+	int64		unmatched;
+} Feed;
+
 /* A model as the worker runs it. */
 typedef struct RunningModel
 {
 	RecsysModel *model;
 	const ModelAlgorithm *algorithm;
 	void	   *state;			/* of the algorithm */
-	bool		built;
+	Feed	   *feed;			/* if it has event() */
+	bool		built;			/* or filled */
 	TimestampTz train_again;	/* not before, after a failure */
 } RunningModel;
 
@@ -71,6 +101,11 @@ typedef struct Stream
 	struct HTAB *streamed;		/* xid -> StreamedTransaction */
 	StreamedTransaction *current;	/* inside a stream block */
 	Spool	   *queue;
+	int			nextras;		/* columns that consumers want, as decoded */
+	char	  **extras;
+	const char **extra_texts;	/* of the event at hand */
+	int		   *extra_lengths;
+	MemoryContext extras_context;
 	bool		begun;			/* BEGIN of the current transaction is queued */
 	XidSet	   *pending_horizon;	/* of a running-xacts record just read */
 	bool		have_horizon;
@@ -107,6 +142,10 @@ typedef struct Stream
 	/* models */
 	ModelHost	host;
 	List	   *models;			/* RunningModel */
+	List	   *feeds;			/* Feed: all consumers, models among them */
+	bool		feeds_due;		/* one of them is not live, or decoding does not
+								 * bring what they want: feeds_follow() */
+	int			nlive;			/* that are fed */
 	bool		suspended;		/* models are to be built again, see models_suspend() */
 	bool		published_since_build;
 	int			resyncs_seen;
@@ -156,9 +195,9 @@ extern void apply_rescale(Stream *s, TimestampTz time);
 extern double apply_decayed_weight(Stream *s, const Event *event);
 
 /* ---- forget.c ----------------------------------------------------------- */
-extern void apply_forget_user(Stream *s, const char *text);
-extern void apply_forget_item(Stream *s, const char *text);
-extern void apply_truncate(Stream *s);
+extern void apply_forget_user(Stream *s, const char *text, XLogRecPtr lsn);
+extern void apply_forget_item(Stream *s, const char *text, XLogRecPtr lsn);
+extern void apply_truncate(Stream *s, XLogRecPtr lsn);
 
 /* ---- reread.c: explicit ratings whose last row was deleted -------------- */
 extern void reread_later(Stream *s, int32 user, int32 item,
@@ -194,9 +233,11 @@ extern void popular_items_write(Stream *s);
 extern void backfill_source(Stream *s);	/* slot, snapshot, table -> state */
 extern void backfill_resync(Stream *s);
 extern void backfill_partition(Stream *s, Oid relid);
+extern void backfill_feeds(Stream *s);	/* consumers that came later */
 
 /* ---- backfill_read.c: the table under the active snapshot -> state -------- */
 extern void backfill_read(Stream *s);
+extern void backfill_read_feeds(Stream *s);	/* for consumers alone */
 extern List *backfill_leaves(Oid relid);	/* tables with storage below relid */
 extern void backfill_reject(Stream *s, EventMap *map, struct TupleTableSlot *slot,
 							RejectReason reason);
@@ -211,6 +252,31 @@ extern bool models_await_training(Stream *s);
 extern void models_train(Stream *s);	/* start trainings that are due */
 extern void models_published(Stream *s);
 extern void models_close(Stream *s);
+
+/* ---- feeds.c: consumers of the source -------------------------------------- */
+extern void feeds_reload(Stream *s);	/* inside a transaction: follow the catalogue */
+extern void feeds_close_all(Stream *s);
+extern void feed_free(Feed *feed);
+extern void feeds_install_columns(Stream *s);	/* while nothing is decoded */
+extern bool feeds_columns_changed(Stream *s);
+extern void feeds_begin_filling(Stream *s, XLogRecPtr lsn, bool all);
+extern void feeds_end_filling(Stream *s);
+extern void feed_suspend(Stream *s, Feed *feed);
+extern void feeds_write_rows(Stream *s);
+
+/* ---- feed.c: events -> consumers -------------------------------------------- */
+extern void feeds_event(Stream *s, SpoolRecord *record, const Event *event, XLogRecPtr lsn);
+extern void feeds_unmatched(Stream *s, const SpoolRecord *record, XLogRecPtr lsn);
+extern void feeds_row(Stream *s, ExtraColumns *extras, const Event *event,
+					  const Datum *values, const bool *isnull, bool filling, XLogRecPtr lsn);
+extern void feeds_attach(Stream *s, XLogRecPtr lsn);
+extern void feeds_reset(Stream *s, XLogRecPtr lsn);
+extern void feeds_forget_user(Stream *s, int32 user, const KeyValue *key, XLogRecPtr lsn);
+extern void feeds_forget_item(Stream *s, int32 item, const KeyValue *key, XLogRecPtr lsn);
+extern void feeds_write(Stream *s);
+extern Size feeds_memory(Stream *s);
+extern Size feeds_cached(Stream *s);	/* of those that can do with less */
+extern void feeds_evict(Stream *s, Size target);
 
 /* ---- worker.c ---- */
 extern void stream_create_state(Stream *s);	/* empty caches */

@@ -82,6 +82,7 @@ stream_create(SourceShared *shared)
 	s->source_context = AllocSetContextCreate(context, "recsys source", ALLOCSET_SMALL_SIZES);
 	s->scratch = AllocSetContextCreate(context, "recsys batch", ALLOCSET_DEFAULT_SIZES);
 	s->change = AllocSetContextCreate(context, "recsys change", ALLOCSET_DEFAULT_SIZES);
+	s->extras_context = AllocSetContextCreate(context, "recsys extras", ALLOCSET_SMALL_SIZES);
 	s->rejects_context = AllocSetContextCreate(context, "recsys rejects", ALLOCSET_SMALL_SIZES);
 	s->rereads_context = AllocSetContextCreate(context, "recsys rereads", ALLOCSET_SMALL_SIZES);
 	s->owner = ResourceOwnerCreate(NULL, "recsys stream");
@@ -184,6 +185,36 @@ start_state(Stream *s)
 		times_enter(&s->shared->times, PHASE_BACKFILL);
 		backfill_source(s);
 	}
+}
+
+/*
+ * Consumers that came later, or changed, are filled, and decoding brings the
+ * columns that they want.  It begins again where the state stands: what it has
+ * collected of transactions in progress lacks them.
+ */
+static void
+follow_consumers(Stream *s)
+{
+	bool		running = s->decoder != NULL;
+
+	stream_begin(s);
+	models_reload(s);
+	stream_commit(s);
+	if (!s->feeds_due)
+		return;
+	if (running)
+	{
+		if (s->dirty)
+			flush(s);
+		decode_confirm(s, s->applied_lsn);
+		s->flushed_lsn = s->applied_lsn;
+		decode_stop(s);
+	}
+	else
+		s->applied_lsn = s->flushed_lsn;
+	backfill_feeds(s);
+	if (running)
+		decode_start(s);
 }
 
 static void
@@ -398,6 +429,7 @@ follow_catalogue(Stream *s)
 		times_enter(&s->shared->times, PHASE_BACKFILL);
 		backfill_resync(s);
 	}
+	follow_consumers(s);
 	build_models(s);
 	shared_set_state(s->shared, SOURCE_STREAMING);
 	return true;
@@ -452,7 +484,7 @@ run(Stream *s)
 			ConfigReloadPending = false;
 			ProcessConfigFile(PGC_SIGHUP);
 		}
-		if (s->shared->models_dirty && !follow_catalogue(s))
+		if ((s->shared->models_dirty || s->feeds_due) && !follow_catalogue(s))
 			return;
 		times_enter(&s->shared->times, PHASE_DECODE);
 		choose_pace(s);
@@ -483,6 +515,7 @@ stream_source(SourceShared *shared)
 	shared->models_dirty = false;
 	SpinLockRelease(&shared->mutex);
 	start_state(s);
+	follow_consumers(s);
 	decode_start(s);
 	build_models(s);
 	s->last_flush = s->last_publish = GetCurrentTimestamp();
