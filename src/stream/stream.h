@@ -173,8 +173,8 @@ extern void decode_check_visible(void);
 extern StreamedTransaction *decode_streamed(Stream *s, TransactionId xid);
 extern void decode_drop_streamed(Stream *s, StreamedTransaction *txn);
 
-/* ---- plugin.c: callbacks of the output plugin -------------------------- */
-extern void plugin_reset_relations(Stream *s);
+/* ---- relations.c: which relations are the source's -------------------- */
+extern void relations_reset(Stream *s);
 extern void plugin_current_stream(Stream *s);
 extern int	stream_compare_xids(const void *a, const void *b);
 

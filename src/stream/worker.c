@@ -89,7 +89,7 @@ stream_create(SourceShared *shared)
 	MemoryContextSwitchTo(context);
 	s->applied = xidset_create();
 	s->queue = spool_create(context, s->owner);
-	plugin_reset_relations(s);
+	relations_reset(s);
 	return s;
 }
 
@@ -423,7 +423,7 @@ follow_catalogue(Stream *s)
 		flush(s);
 	if (!reload_source(s))
 		return false;
-	plugin_reset_relations(s);
+	relations_reset(s);
 	if (s->source->resyncs != s->resyncs_seen)
 	{
 		times_enter(&s->shared->times, PHASE_BACKFILL);
