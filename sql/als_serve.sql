@@ -57,7 +57,7 @@ INSERT INTO alsserve.taste_factors VALUES
 	(1, 1, 1, '{1,0}'), (1, 2, 1, '{0,1}'), (1, 3, 1, '{1,1}'), (1, 4, 1, '{2,0}'),
 	(1, 5, 1, '{-1,0}'), (1, 6, 1, '{0,-3}');
 INSERT INTO alsserve.taste_version VALUES
-	(1, 1, 1, now(), '0/0', 4, 1, 4, 6, 5, 2, 0, 0, '{7,1,1,11}', '{}', '{}');
+	(1, 1, 1, now(), '0/0', 4, 1, 4, 6, 5, 2, 0, 0, '{7,1,1,11}', '{}');
 SELECT * FROM alsserve.item_factors ORDER BY item_id;
 
 -- User 101: A = gram + 2 e1 e1' + 4 e2 e2' + I = ((10,1),(1,16)), b = (3,5), so
@@ -180,7 +180,7 @@ UPDATE recsys.model SET state = 'ready' WHERE name = 'taste';
 INSERT INTO alsrate.taste_factors VALUES
 	(1, 1, 1, '{1,0.5}'), (1, 2, 1, '{-1,0}'), (1, 3, 1, '{2,0.25}');
 INSERT INTO alsrate.taste_version VALUES
-	(1, 1, 1, now(), '0/0', 2, 1, 1, 3, 2, 2, 0, 3, '{}', '{}', '{}');
+	(1, 1, 1, now(), '0/0', 2, 1, 1, 3, 2, 2, 0, 3, '{}', '{}');
 -- features (1,1) and (-1,1), targets 5 - 3 - 0.5 = 1.5 and 2 - 3 - 0 = -1:
 -- A = ((3,0),(0,3)), b = (2.5,0.5), x = 2.5/3, bu = 0.5/3;
 -- item 30: 3 + 0.5/3 + 0.25 + 2 * 2.5/3

@@ -330,7 +330,7 @@ als_write_void(AlsModel *m)
 		values[VERSION_DIM - 1] = Int32GetDatum(found.dim);
 		values[VERSION_LOSS - 1] = values[VERSION_MEAN - 1] = Float8GetDatum(0);
 		values[VERSION_ITEM_GRAM - 1] = values[VERSION_USER_GRAM - 1] =
-			values[VERSION_USER_MOMENT - 1] = array_datum(NULL, 0, sizeof(float), FLOAT4OID);
+			array_datum(NULL, 0, sizeof(float), FLOAT4OID);
 		table_insert(versions, values, NULL);
 		m->told = true;
 	}

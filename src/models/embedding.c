@@ -20,7 +20,7 @@
 static const Oid version_types[] = {
 	INT4OID, INT8OID, INT4OID, TIMESTAMPTZOID, PG_LSNOID, INT8OID, FLOAT8OID, INT4OID,
 	INT4OID, INT8OID, INT4OID, FLOAT8OID, FLOAT8OID,
-	FLOAT4ARRAYOID, FLOAT4ARRAYOID, FLOAT4ARRAYOID
+	FLOAT4ARRAYOID, FLOAT4ARRAYOID
 };
 static const Oid factors_types[] = {INT4OID, INT4OID, INT8OID, FLOAT4ARRAYOID};
 
@@ -54,9 +54,9 @@ embedding_create_sql(const RecsysSource *source, const char *model)
 		" events int8 NOT NULL, seconds float8 NOT NULL, users int4 NOT NULL,"
 		" items int4 NOT NULL, interactions int8 NOT NULL, dim int4 NOT NULL,"
 		" loss float8 NOT NULL, mean float8 NOT NULL, item_gram real[] NOT NULL,"
-		" user_gram real[] NOT NULL, user_moment real[] NOT NULL) USING heap;"
+		" user_gram real[] NOT NULL) USING heap;"
 		"ALTER TABLE %1$s ALTER item_gram SET STORAGE EXTERNAL,"
-		" ALTER user_gram SET STORAGE EXTERNAL, ALTER user_moment SET STORAGE EXTERNAL;"
+		" ALTER user_gram SET STORAGE EXTERNAL;"
 		"COMMENT ON TABLE %1$s IS 'the trained version that is served; none until the first training has ended';"
 		"CREATE TABLE %2$s (version int4, item_id int4, publish int8 NOT NULL,"
 		" factors real[] NOT NULL, CONSTRAINT %4$s PRIMARY KEY (version, item_id)) USING heap;"

@@ -9,14 +9,9 @@
  *		closing:
  *			Gram matrix of the items, users from items once more: these are the
  *			vectors that users will have when they are solved from their histories;
- *			their Gram matrix, the loss, and their moment
- *
- * For the moment, the sum of r x x' over all interactions by that of r, the users
- * are scaled in place, and of no use afterwards.
+ *			their Gram matrix and the loss
  */
 #include "postgres.h"
-
-#include <math.h>
 
 #include "miscadmin.h"
 #include "storage/ipc.h"
@@ -31,14 +26,12 @@ typedef enum Step
 	STEP_USERS,
 	STEP_USER_GRAM,
 	STEP_ITEMS,
-	STEP_SCALE,
-	STEP_MOMENT,
 	STEP_NONE
 } Step;
 
 static const Step repeated[] = {STEP_ITEM_GRAM, STEP_LOSS, STEP_USERS, STEP_USER_GRAM, STEP_ITEMS};
 static const Step closing[] = {
-	STEP_ITEM_GRAM, STEP_NONE, STEP_USERS, STEP_USER_GRAM, STEP_LOSS, STEP_SCALE, STEP_MOMENT
+	STEP_ITEM_GRAM, STEP_NONE, STEP_USERS, STEP_USER_GRAM, STEP_LOSS
 };
 
 /* The loss costs about as much as one step of the conjugate gradient. */
@@ -94,13 +87,11 @@ unit_count(const AlsJob *job, Step step)
 		case STEP_LOSS:
 			return units_of(job->nusers) + units_of(job->nitems);
 		case STEP_USERS:
-		case STEP_SCALE:
 			return units_of(job->nusers);
 		case STEP_ITEMS:
 			return units_of(job->nitems);
 		case STEP_ITEM_GRAM:
 		case STEP_USER_GRAM:
-		case STEP_MOMENT:
 			return ALS_GRAM_CHUNKS;
 		case STEP_NONE:
 			break;
@@ -178,26 +169,6 @@ loss_unit(AlsWorker *w, int unit)
 }
 
 static void
-scale_unit(AlsWorker *w, int unit)
-{
-	AlsJob	   *job = w->job;
-	int32		first = unit * ALS_UNIT;
-	Size		dim = job->params.dim;
-
-	for (int32 row = first; row < unit_end(first, job->nusers); row++)
-	{
-		double		sum = 0;
-		float		scale;
-
-		for (int64 e = w->by_user.offsets[row]; e < w->by_user.offsets[row + 1]; e++)
-			sum += job->params.explicit_feedback ? 1 : w->by_user.weights[e];
-		scale = (float) sqrt(sum);
-		for (Size j = 0; j < dim; j++)
-			w->users[row * dim + j] *= scale;
-	}
-}
-
-static void
 do_unit(AlsWorker *w, Step step, int unit)
 {
 	AlsJob	   *job = w->job;
@@ -215,7 +186,6 @@ do_unit(AlsWorker *w, Step step, int unit)
 			als_gram_chunk(params->dim, w->items, job->nitems, unit, w->chunks + unit * cells);
 			break;
 		case STEP_USER_GRAM:
-		case STEP_MOMENT:
 			als_gram_chunk(params->dim, w->users, job->nusers, unit, w->chunks + unit * cells);
 			break;
 		case STEP_LOSS:
@@ -230,9 +200,6 @@ do_unit(AlsWorker *w, Step step, int unit)
 			(void) als_solve_rows(params, implicit ? w->user_gram : NULL, w->users, &w->by_item,
 								  first, unit_end(first, job->nitems), w->items, w->work,
 								  interrupted, w);
-			break;
-		case STEP_SCALE:
-			scale_unit(w, unit);
 			break;
 		case STEP_NONE:
 			break;

@@ -143,31 +143,12 @@ is_finite(const float *values, Size n)
 	return true;
 }
 
-/* Of the users weighted by their interactions, see als_steps.c. */
-static float *
-make_moment(const AlsTraining *a)
-{
-	Size		dim = a->params.dim;
-	const int64 *offsets = a->worker->by_user.offsets;
-	const float *weights = a->worker->by_user.weights;
-	float	   *moment = trainer_alloc(dim * dim, sizeof(float));
-	double		sum = 0;
-
-	for (int64 e = 0; e < offsets[a->job->nusers]; e++)
-		sum += a->params.explicit_feedback ? 1 : weights[e];
-	als_gram_sum(a->params.dim, a->worker->chunks, moment);
-	for (Size i = 0; i < dim * dim; i++)
-		moment[i] = sum > 0 ? (float) (moment[i] / sum) : 0;
-	return moment;
-}
-
 static void
 check_result(const AlsTraining *a, const TrainedVectors *v)
 {
 	Size		cells = (Size) v->dim * v->dim;
 
 	if (isfinite(v->loss) && is_finite(v->vectors, (Size) v->items * v->dim) &&
-		is_finite(v->user_moment, cells) &&
 		(v->item_gram == NULL || is_finite(v->item_gram, cells)) &&
 		(v->user_gram == NULL || is_finite(v->user_gram, cells)))
 		return;
@@ -193,8 +174,7 @@ write_result(AlsTraining *a)
 		.item_ids = a->matrix.item_ids,
 		.vectors = w->items,
 		.item_gram = implicit ? w->item_gram : NULL,
-		.user_gram = implicit ? w->user_gram : NULL,
-		.user_moment = make_moment(a)
+		.user_gram = implicit ? w->user_gram : NULL
 	};
 
 	check_result(a, &v);

@@ -53,9 +53,8 @@ typedef struct TrainedVectors
 	double		mean;
 	const int32 *item_ids;		/* by row of "vectors", rising */
 	const float *vectors;		/* items x dim */
-	const float *item_gram;		/* dim x dim, like those that follow */
-	const float *user_gram;
-	const float *user_moment;
+	const float *item_gram;		/* dim x dim */
+	const float *user_gram;		/* likewise */
 } TrainedVectors;
 
 /* Writes it as the model's new version, in a transaction of its own. */

@@ -94,7 +94,6 @@ write_version(Trainer *t, StateTable *versions, const TrainedVectors *trained,
 	values[VERSION_MEAN - 1] = Float8GetDatum(trained->mean);
 	values[VERSION_ITEM_GRAM - 1] = matrix_datum(trained->item_gram, trained->dim);
 	values[VERSION_USER_GRAM - 1] = matrix_datum(trained->user_gram, trained->dim);
-	values[VERSION_USER_MOMENT - 1] = matrix_datum(trained->user_moment, trained->dim);
 	table_insert(versions, values, NULL);
 	return now;
 }

@@ -135,9 +135,9 @@ is(ask(q{SELECT count(*) FROM shop.taste_factors WHERE array_length(factors, 1) 
 		OR 'NaN' = ANY (factors) OR 'Infinity' = ANY (factors) OR '-Infinity' = ANY (factors)}),
 	0, 'that is finite');
 is(ask(q{SELECT users, items, interactions = (SELECT sum(users) FROM shop.items), dim, mean,
-		array_length(item_gram, 1), array_length(user_gram, 1), array_length(user_moment, 1),
+		array_length(item_gram, 1), array_length(user_gram, 1),
 		loss > 0 AND loss < 10, trained_at <= now(), events
-	FROM shop.taste_version}), '600|400|t|12|0|144|144|144|t|t|20000', 'the version tells what it is');
+	FROM shop.taste_version}), '600|400|t|12|0|144|144|t|t|20000', 'the version tells what it is');
 is(ask(q{SELECT count(*) FROM void.taste_version}), 0, 'nothing is trained where there is nothing');
 
 # ------------------------------------------------------------------ on demand
