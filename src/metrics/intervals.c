@@ -1,6 +1,7 @@
 /*
  * intervals.c
- *	  Wilson's interval of a share, and tests whether two samples differ.
+ *	  Wilson's interval of a share, tests whether samples differ, and how large
+ *	  they must be to tell.
  *
  * numeric/statistics.h has the formulas.  What the formula does not define is
  * null; what can not be a count or a moment of a sample is an error.
@@ -9,13 +10,18 @@
 
 #include <math.h>
 
+#include "catalog/pg_type_d.h"
 #include "fmgr.h"
 #include "numeric/statistics.h"
+#include "utils/array.h"
 
 PG_FUNCTION_INFO_V1(recsys_wilson_lower);
 PG_FUNCTION_INFO_V1(recsys_wilson_upper);
 PG_FUNCTION_INFO_V1(recsys_two_proportion_p);
 PG_FUNCTION_INFO_V1(recsys_welch_p);
+PG_FUNCTION_INFO_V1(recsys_chi_square_p);
+PG_FUNCTION_INFO_V1(recsys_sample_ratio_p);
+PG_FUNCTION_INFO_V1(recsys_sample_size);
 
 /* successes and trials, arguments i and i + 1 */
 static void
@@ -122,4 +128,120 @@ recsys_welch_p(PG_FUNCTION_ARGS)
 		PG_RETURN_NULL();
 	return p_or_null(fcinfo, welch_p(PG_GETARG_FLOAT8(0), PG_GETARG_FLOAT8(1), PG_GETARG_INT64(2),
 									 PG_GETARG_FLOAT8(3), PG_GETARG_FLOAT8(4), PG_GETARG_INT64(5)));
+}
+
+/* chi_square_p(statistic, degrees) */
+Datum
+recsys_chi_square_p(PG_FUNCTION_ARGS)
+{
+	double		statistic = PG_GETARG_FLOAT8(0),
+				degrees = PG_GETARG_FLOAT8(1);
+
+	if (!(statistic >= 0) || !(degrees > 0))
+		ereport(ERROR,
+				errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				errmsg("there is no chi square of %g with %g degrees of freedom", statistic, degrees),
+				errhint("A sum of squares is not negative, and there is at least one degree of freedom."));
+	return p_or_null(fcinfo, chi_square_p(statistic, degrees));
+}
+
+/* The elements of a list without nulls, of a type of 8 bytes that is passed by value. */
+static Datum *
+list_argument(FunctionCallInfo fcinfo, int argno, Oid type, const char *name, int *n)
+{
+	ArrayType  *array = PG_GETARG_ARRAYTYPE_P(argno);
+	Datum	   *values;
+
+	if (ARR_NDIM(array) > 1 || ARR_HASNULL(array))
+		ereport(ERROR,
+				errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				errmsg("%s must be a list without NULL", name),
+				errhint("Leave such elements out."));
+	deconstruct_array(array, type, 8, FLOAT8PASSBYVAL, TYPALIGN_DOUBLE, &values, NULL, n);
+	return values;
+}
+
+static double *
+shares_argument(FunctionCallInfo fcinfo, int argno, int n)
+{
+	double	   *shares = palloc(sizeof(double) * Max(n, 1));
+	Datum	   *values;
+	int			given = n;
+
+	if (PG_ARGISNULL(argno))
+	{
+		for (int i = 0; i < n; i++)
+			shares[i] = 1;
+		return shares;
+	}
+	values = list_argument(fcinfo, argno, FLOAT8OID, "shares", &given);
+	if (given != n)
+		ereport(ERROR,
+				errcode(ERRCODE_ARRAY_SUBSCRIPT_ERROR),
+				errmsg("there are %d counts, but %d shares", n, given),
+				errhint("Give one share for each count."));
+	for (int i = 0; i < n; i++)
+	{
+		shares[i] = DatumGetFloat8(values[i]);
+		if (!isfinite(shares[i]) || shares[i] < 0)
+			ereport(ERROR,
+					errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					errmsg("%g is no share", shares[i]),
+					errhint("Shares are finite and not negative."));
+	}
+	return shares;
+}
+
+/* sample_ratio_p(observed, shares) */
+Datum
+recsys_sample_ratio_p(PG_FUNCTION_ARGS)
+{
+	Datum	   *values;
+	double	   *observed,
+			   *shares;
+	int			n;
+
+	if (PG_ARGISNULL(0))
+		PG_RETURN_NULL();
+	values = list_argument(fcinfo, 0, INT8OID, "observed", &n);
+	shares = shares_argument(fcinfo, 1, n);
+	observed = palloc(sizeof(double) * Max(n, 1));
+	for (int i = 0; i < n; i++)
+	{
+		observed[i] = (double) DatumGetInt64(values[i]);
+		if (observed[i] < 0)
+			ereport(ERROR,
+					errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					errmsg("count is negative: %g", observed[i]),
+					errhint("Pass counts, such as count(*)."));
+	}
+	return p_or_null(fcinfo, sample_ratio_p(observed, shares, n));
+}
+
+static void
+check_between(const char *name, double value, double lower, double upper)
+{
+	if (!(value > lower && value < upper))
+		ereport(ERROR,
+				errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				errmsg("%s %g is not between %g and %g", name, value, lower, upper),
+				errhint("Pass for example significance => 0.05, power => 0.8."));
+}
+
+/* sample_size(rate, lift, significance, power) */
+Datum
+recsys_sample_size(PG_FUNCTION_ARGS)
+{
+	double		rate = PG_GETARG_FLOAT8(0),
+				changed = rate * (1 + PG_GETARG_FLOAT8(1)),
+				trials;
+
+	check_between("significance", PG_GETARG_FLOAT8(2), 0, 1);
+	check_between("power", PG_GETARG_FLOAT8(3), 0.5, 1);
+	if (!(rate >= 0 && rate <= 1 && changed >= 0 && changed <= 1))
+		PG_RETURN_NULL();
+	trials = ceil(two_proportion_trials(rate, changed, PG_GETARG_FLOAT8(2), PG_GETARG_FLOAT8(3)));
+	if (!(trials < 9e18))
+		PG_RETURN_NULL();
+	PG_RETURN_INT64((int64) trials);
 }

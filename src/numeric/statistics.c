@@ -127,6 +127,71 @@ student_p(double t, double df)
 	return 1 - front * beta_fraction(b, a, t2 / (df + t2)) / b;
 }
 
+/* ------------------------------------------------------------- chi-square */
+
+/* 1 - Q(a, x) / (x^a e^-x / Gamma(a)), by the series of the lower incomplete gamma
+ * function (DLMF 8.11.4); quick for x < a + 1 */
+static double
+gamma_series(double a, double x)
+{
+	double		term = 1 / a,
+				sum = term;
+
+	for (int n = 1; n < 100000 && term > sum * 1e-17; n++)
+	{
+		term *= x / (a + n);
+		sum += term;
+	}
+	return sum;
+}
+
+/* Q(a, x) / (x^a e^-x / Gamma(a)), by the continued fraction of the upper incomplete
+ * gamma function (DLMF 8.9.2), by Lentz's method; quick for x > a + 1 */
+static double
+gamma_fraction(double a, double x)
+{
+	const double tiny = 1e-300;
+	double		b = x + 1 - a,
+				c = 1 / tiny,
+				d = 1 / b,
+				f = d;
+
+	for (int n = 1; n < 100000; n++)
+	{
+		double		an = -n * (n - a),
+					step;
+
+		b += 2;
+		d = an * d + b;
+		d = 1 / (fabs(d) < tiny ? tiny : d);
+		c = b + an / c;
+		c = fabs(c) < tiny ? tiny : c;
+		step = c * d;
+		f *= step;
+		if (fabs(step - 1) < 1e-16)
+			break;
+	}
+	return f;
+}
+
+/* Q(df/2, x/2), the upper incomplete gamma function. */
+double
+chi_square_p(double x, double df)
+{
+	double		a = df / 2,
+				front;
+
+	if (isnan(x) || !(df > 0))
+		return NAN;
+	if (x <= 0)
+		return 1;
+	if (isinf(x))
+		return 0;
+	x /= 2;
+	front = exp(a * log(x) - x - lgamma(a));
+	return x < a + 1 ? 1 - front * gamma_series(a, x) : front * gamma_fraction(a, x);
+}
+
 /* ------------------------------------------------------ intervals and tests */
 
 void
@@ -165,4 +230,69 @@ welch_p(double mean_a, double variance_a, double n_a, double mean_b, double vari
 	share = a / (a + b);		/* squares of tiny variances would vanish */
 	return student_p((mean_a - mean_b) / sqrt(a + b),
 					 1 / (share * share / (n_a - 1) + (1 - share) * (1 - share) / (n_b - 1)));
+}
+
+double
+sample_ratio_p(const double *observed, const double *shares, int n)
+{
+	double		all = 0,
+				whole = 0,
+				chi_square = 0;
+	int			degrees = -1;
+
+	for (int i = 0; i < n; i++)
+	{
+		all += observed[i];
+		whole += shares[i];
+	}
+	if (!(all > 0) || !(whole > 0))
+		return NAN;
+	for (int i = 0; i < n; i++)
+	{
+		double		expected = shares[i] / whole * all;
+
+		if (expected > 0)
+		{
+			chi_square += (observed[i] - expected) * (observed[i] - expected) / expected;
+			degrees++;
+		}
+		else if (observed[i] > 0)
+			return 0;
+	}
+	return chi_square_p(chi_square, degrees);
+}
+
+double
+two_proportion_trials(double pa, double pb, double significance, double power)
+{
+	double		p = (pa + pb) / 2,
+				z_a = normal_z(significance),
+				z_b = normal_z(2 * (1 - power)),
+				root = z_a * sqrt(2 * p * (1 - p)) + z_b * sqrt(pa * (1 - pa) + pb * (1 - pb));
+
+	if (pa == pb)
+		return NAN;
+	return root * root / ((pa - pb) * (pa - pb));
+}
+
+double
+ratio_variance(const RatioSample *sample)
+{
+	double		r = sample->y / sample->x,
+				squares = sample->syy - 2 * r * sample->sxy + r * r * sample->sxx;
+
+	if (sample->n < 2 || sample->x == 0)
+		return NAN;
+	/* a sum of squares, whatever rounding says */
+	return sample->n / (sample->n - 1) * fmax(squares, 0) / (sample->x * sample->x);
+}
+
+double
+ratio_p(const RatioSample *a, const RatioSample *b)
+{
+	double		variance = ratio_variance(a) + ratio_variance(b);
+
+	if (!(variance > 0))
+		return NAN;
+	return normal_p((a->y / a->x - b->y / b->x) / sqrt(variance));
 }

@@ -18,6 +18,9 @@ extern double normal_z(double p);
 /* P(|T| > |t|) of Student's distribution with df > 0 degrees of freedom */
 extern double student_p(double t, double df);
 
+/* P(X > x) of the chi-square distribution with df > 0 degrees of freedom */
+extern double chi_square_p(double x, double df);
+
 /*
  * Wilson's score interval (Wilson 1927) of a share: with p = successes / trials,
  *		(p + z^2 / 2n -+ z sqrt(p (1 - p) / n + z^2 / 4n^2)) / (1 + z^2 / n)
@@ -42,5 +45,43 @@ extern double two_proportion_p(double successes_a, double trials_a,
  */
 extern double welch_p(double mean_a, double variance_a, double n_a,
 					  double mean_b, double variance_b, double n_b);
+
+/*
+ * Counts come in the shares given: sum((observed - expected)^2 / expected), with
+ * one degree of freedom less than there are shares above 0.  NAN without counts,
+ * or with fewer than 2 such shares; 0 if there are counts where the share is 0.
+ */
+extern double sample_ratio_p(const double *observed, const double *shares, int n);
+
+/*
+ * How many trials each of two sides needs so that the two-proportion test finds a
+ * difference between the shares pa and pb, at the two-sided significance given, with
+ * the power given (Fleiss, Levin and Paik 2003, 4.14):
+ *		n = (z_a sqrt(2 p (1 - p)) + z_b sqrt(pa (1 - pa) + pb (1 - pb)))^2 / (pa - pb)^2
+ * with p = (pa + pb) / 2, z_a the two-sided quantile and z_b that of the power, at least 1/2.
+ * NAN if the shares are equal.
+ */
+extern double two_proportion_trials(double pa, double pb, double significance, double power);
+
+/*
+ * A ratio of sums sum(y) / sum(x) over n units that were drawn independently, such
+ * as clicks / impressions of users (delta method: Deng, Knoblich and Lu 2018).  sxx, syy and
+ * sxy are sums of squares and products about the means.
+ */
+typedef struct RatioSample
+{
+	double		n,
+				x,				/* sum(x) */
+				y,				/* sum(y) */
+				sxx,
+				syy,
+				sxy;
+} RatioSample;
+
+/* Variance of y / x: n / (n - 1) (syy - 2 r sxy + r^2 sxx) / x^2, r = y / x; NAN if n < 2 or x = 0 */
+extern double ratio_variance(const RatioSample *sample);
+
+/* Two ratios are equal: z test.  NAN if neither side varies. */
+extern double ratio_p(const RatioSample *a, const RatioSample *b);
 
 #endif							/* RECSYS_NUMERIC_STATISTICS_H */

@@ -80,6 +80,125 @@ student(void)
 }
 
 static void
+chi_square(void)
+{
+	/* critical values of 5 % as printed in every table */
+	const double table[][2] = {{1, 3.841}, {2, 5.991}, {3, 7.815}, {5, 11.070}, {10, 18.307}, {30, 43.773}, {100, 124.342}};
+	double		largest = 0;
+
+	for (int i = 0; i < 7; i++)
+		ok(near(chi_square_p(table[i][1], table[i][0]), 0.05, 5e-5), "chi square of 5 %%, %g degrees", table[i][0]);
+	for (int df = 2; df <= 200; df += 2)
+		for (double x = 0.01; x < 600; x *= 1.2)
+		{
+			double		term = exp(-x / 2),
+						sum = term;
+
+			for (int k = 1; k < df / 2; k++)
+				sum += term *= x / 2 / k;
+			largest = fmax(largest, fabs(chi_square_p(x, df) - sum));
+		}
+	ok(largest < 1e-12, "closed form for even degrees; largest difference %.1e", largest);
+	largest = 0;
+	for (double x = 0.01; x < 600; x *= 1.1)
+		largest = fmax(largest, fabs(chi_square_p(x, 1) / normal_p(sqrt(x)) - 1));
+	ok(largest < 1e-11, "one degree is the square of a normal; largest %.1e", largest);
+	/* Mendel's peas, 315 : 108 : 101 : 32 against 9 : 3 : 3 : 1; R's chisq.test: 0.47002, p-value 0.9254 */
+	ok(near(chi_square_p(0.47002, 3), 0.9254, 5e-5), "Mendel's peas: p %.4f", chi_square_p(0.47002, 3));
+	{
+		const double peas[] = {315, 108, 101, 32},
+					nine[] = {9, 3, 3, 1};
+
+		/* Kohavi, Tang and Xu, Trustworthy Online Controlled Experiments (2020), chapter 3 */
+		const double users[] = {821588, 815482},
+					half[] = {0.5, 0.5},
+					some[] = {3, 1, 0},
+					zero[] = {0.5, 0.5, 0};
+
+		ok(near(sample_ratio_p(peas, nine, 4), 0.9254, 5e-5), "and from their counts");
+		ok(near(sample_ratio_p(users, half, 2), 1.8e-6, 5e-8), "821,588 and 815,482 users: p %.2g", sample_ratio_p(users, half, 2));
+		ok(sample_ratio_p(some, zero, 3) == sample_ratio_p(some, half, 2) && sample_ratio_p(nine, zero, 3) == 0 &&
+		   isnan(sample_ratio_p(zero + 2, half, 1)) && isnan(sample_ratio_p(users, half, 1)), "shares of 0");
+	}
+	ok(chi_square_p(0, 4) == 1 && chi_square_p(INFINITY, 4) == 0 && chi_square_p(1e6, 4) == 0 &&
+	   isnan(chi_square_p(NAN, 4)) && isnan(chi_square_p(1, 0)), "ends");
+}
+
+/* Sums about the means of (x, y). */
+static RatioSample
+sample_of(const double (*xy)[2], int n)
+{
+	RatioSample s = {.n = n};
+
+	for (int i = 0; i < n; i++)
+	{
+		s.x += xy[i][0];
+		s.y += xy[i][1];
+	}
+	for (int i = 0; i < n; i++)
+	{
+		double		dx = xy[i][0] - s.x / n,
+					dy = xy[i][1] - s.y / n;
+
+		s.sxx += dx * dx;
+		s.syy += dy * dy;
+		s.sxy += dx * dy;
+	}
+	return s;
+}
+
+static void
+ratios(void)
+{
+	/* residuals y - r x by hand.  r = 6/12 = 1/2:
+	 * residuals .5, -1, .5, 0; squares 1.5; 4/3 * 1.5 / 144 */
+	const double small[][2] = {{1, 1}, {4, 1}, {3, 2}, {4, 2}};
+	double		many[2000][2];
+	Random		r = {5};
+	RatioSample s = sample_of(small, 4),
+				once;
+	double		share,
+				wider;
+
+	ok(near(ratio_variance(&s), 4.0 / 3 * 1.5 / 144, 1e-15), "a ratio by hand: %.6f", ratio_variance(&s));
+	ok(ratio_p(&s, &s) == 1, "equal ratios: 1");
+	s.n = 1;
+	ok(isnan(ratio_variance(&s)), "one unit: not defined");
+
+	/* one trial each: the variance of a share */
+	for (int i = 0; i < 2000; i++)
+	{
+		many[i][0] = 1;
+		many[i][1] = random_bits(&r) % 10 == 0;
+	}
+	once = sample_of((const double (*)[2]) many, 2000);
+	share = once.y / 2000;
+	ok(near(ratio_variance(&once) / (share * (1 - share) / 1999), 1, 1e-9), "one trial each is a share");
+	/* ten trials each that all go the same way are no more than one */
+	for (int i = 0; i < 2000; i++)
+	{
+		many[i][0] *= 10;
+		many[i][1] *= 10;
+	}
+	s = sample_of((const double (*)[2]) many, 2000);
+	wider = ratio_variance(&s);
+	ok(near(wider / ratio_variance(&once), 1, 1e-9), "repeating oneself adds nothing");
+}
+
+static void
+sizes(void)
+{
+	/* the manual of R's power.prop.test: p1 = .50, p2 = .75, power = .90 needs n = 76.7 */
+	double		n = two_proportion_trials(0.5, 0.75, 0.05, 0.9);
+
+	ok(near(n, 76.7, 0.05), "R's manual: %.4f", n);
+	ok(two_proportion_trials(0.75, 0.5, 0.05, 0.9) == n, "either way");
+	ok(near(two_proportion_trials(0.1, 0.3, 0.05, 0.5) /
+			pow(normal_z(0.05) * sqrt(2 * 0.2 * 0.8) / 0.2, 2), 1, 1e-12), "a power of half needs no reserve");
+	ok(isnan(two_proportion_trials(0.1, 0.1, 0.05, 0.8)), "no difference, no size");
+}
+
+static void
 wilson(void)
 {
 	/* Newcombe 1998, Statistics in Medicine 17, table I, method 3 */
@@ -135,7 +254,10 @@ main(void)
 {
 	normal();
 	student();
+	chi_square();
 	wilson();
 	tests();
+	ratios();
+	sizes();
 	return unit_end();
 }
