@@ -16,6 +16,7 @@
 #include "access/sdir.h"
 #include "nodes/pg_list.h"
 #include "storage/lockdefs.h"
+#include "datatype/timestamp.h"
 #include "utils/jsonb.h"
 
 /* "<name>_neighbors" and the like must fit into NAMEDATALEN */
@@ -131,12 +132,37 @@ typedef struct RecsysMetrics
 /* The metrics that are kept of a source; NULL if none are. */
 extern RecsysMetrics *catalog_metrics(const RecsysSource *source);
 
+/* A row of recsys.experiment.  The first variant is the control. */
+typedef struct RecsysExperiment
+{
+	int32		id;
+	int32		source_id;
+	NameData	name;
+	char	   *salt;			/* hashed with the key of a user */
+	int			nvariants;
+	char	  **variants;
+	char	  **models;			/* NULL: the source's default one */
+	int32	   *shares;			/* in millionths, see numeric/assign.h */
+	int32		traffic;		/* of all users, in millionths */
+	double		min_lift;		/* relative change that is to be found */
+	double		significance;
+	double		power;
+	TimestampTz started_at;
+	bool		stopped;
+	TimestampTz stopped_at;		/* if stopped */
+	int			winner;			/* whose model everybody gets then */
+} RecsysExperiment;
+
 /* All allocate in CurrentMemoryContext. */
 extern RecsysSource *catalog_source_by_name(const char *name, bool missing_ok);
 extern RecsysSource *catalog_source_by_id(int32 id, bool missing_ok);
 extern RecsysSource *catalog_source_by_schema(Oid nspid, bool missing_ok);
 extern List *catalog_sources(void);				/* of RecsysSource * */
 extern List *catalog_models(int32 source_id);	/* of RecsysModel *, by id */
+extern List *catalog_experiments(int32 source_id);	/* of RecsysExperiment *, by id */
+/* Unknown: NULL, or ERRCODE_UNDEFINED_OBJECT. */
+extern RecsysExperiment *catalog_experiment(const RecsysSource *source, const char *name,
+											bool missing_ok);
 
 /* NULL name = the default model.  Unknown: ERRCODE_UNDEFINED_OBJECT. */
 extern RecsysModel *catalog_model(const RecsysSource *source, const char *name);

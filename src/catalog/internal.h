@@ -84,6 +84,26 @@ enum
 	METRICS_NATTS = METRICS_VERSION
 };
 
+/* Columns of recsys.experiment, likewise. */
+enum
+{
+	EXPERIMENT_ID = 1,
+	EXPERIMENT_SOURCE_ID,
+	EXPERIMENT_NAME,
+	EXPERIMENT_SALT,
+	EXPERIMENT_VARIANTS,
+	EXPERIMENT_SHARES,
+	EXPERIMENT_MODELS,
+	EXPERIMENT_TRAFFIC,
+	EXPERIMENT_MIN_LIFT,
+	EXPERIMENT_SIGNIFICANCE,
+	EXPERIMENT_POWER,
+	EXPERIMENT_STARTED_AT,
+	EXPERIMENT_STOPPED_AT,
+	EXPERIMENT_WINNER,
+	EXPERIMENT_NATTS = EXPERIMENT_WINNER
+};
+
 /* --- rows of the catalogue tables (store.c) ------------------------------- */
 typedef struct CatalogRow
 {
@@ -99,7 +119,8 @@ typedef enum CatalogKey
 	ALL_SOURCES,
 	BY_MODEL_ID,				/* one row of recsys.model */
 	BY_MODEL_SOURCE,			/* the rows of a source */
-	BY_METRICS_SOURCE			/* one row of recsys.metrics_declaration */
+	BY_METRICS_SOURCE,			/* one row of recsys.metrics_declaration */
+	BY_EXPERIMENT_SOURCE		/* likewise, of recsys.experiment */
 } CatalogKey;
 
 extern Oid	store_relation(const char *name);
@@ -130,6 +151,12 @@ extern void model_does_not_exist(const RecsysSource *source, const char *name);
 extern RecsysMetrics *metrics_from_row(const CatalogRow *row, const RecsysSource *source);
 extern int64 metrics_interval(const Interval *interval);
 extern void check_metrics(const RecsysSource *source, const CatalogRow *row);
+
+/* --- experiments (experiment_read.c) -------------------------------------- */
+extern RecsysExperiment *experiment_from_row(const CatalogRow *row);
+extern CatalogRow *find_experiment_row(const RecsysSource *source, const char *name);
+extern void check_no_experiment(const RecsysSource *source, const char *name);
+extern void check_model_unused(const RecsysSource *source, const char *model);
 
 /* --- arguments of SQL functions and their rules (options.c) --------------- */
 extern void begin_change(const char *function);

@@ -132,6 +132,7 @@ recsys_create_model(PG_FUNCTION_ARGS)
 						name, NameStr(source->name)),
 				 errhint("Choose another name, or drop it: SELECT recsys.drop_model(%s, %s);",
 						 quote_literal_cstr(NameStr(source->name)), quote_literal_cstr(name))));
+	check_no_experiment(source, name);
 	algorithm = model_algorithm(text_to_cstring(PG_GETARG_TEXT_PP(2)));
 
 	row.values[MODEL_SOURCE_ID] = Int32GetDatum(source->id);
@@ -208,6 +209,7 @@ recsys_drop_model(PG_FUNCTION_ARGS)
 	CatalogRow *row = model_row(source, NameStr(*PG_GETARG_NAME(1)));
 	const ModelAlgorithm *algorithm = model_algorithm(model_from_row(row)->algorithm);
 
+	check_model_unused(source, NameStr(*PG_GETARG_NAME(1)));
 	store_delete("model", row);
 	choose_default(source);
 	replace_views(source);

@@ -46,16 +46,18 @@ require_argument(FunctionCallInfo fcinfo, int argno, const char *name)
 void
 check_new_name(const char *kind, const char *name)
 {
+	const char *article = strchr("aeiou", kind[0]) ? "an" : "a";
+
 	if (name[0] == '\0')
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_NAME),
-				 errmsg("name of a %s must not be empty", kind),
+				 errmsg("name of %s %s must not be empty", article, kind),
 				 errhint("Choose a name of 1 to %d bytes.", RECSYS_MAX_NAME)));
 	if (strlen(name) > RECSYS_MAX_NAME)
 		ereport(ERROR,
 				(errcode(ERRCODE_NAME_TOO_LONG),
-				 errmsg("name \"%s\" of a %s is %d bytes long, at most %d are allowed",
-						name, kind, (int) strlen(name), RECSYS_MAX_NAME),
+				 errmsg("name \"%s\" of %s %s is %d bytes long, at most %d are allowed",
+						name, article, kind, (int) strlen(name), RECSYS_MAX_NAME),
 				 errhint("Choose a shorter name.")));
 }
 

@@ -13,6 +13,7 @@
 #include "miscadmin.h"
 #include "utils/builtins.h"
 
+#include "metrics/report_columns.h"
 #include "serve/serve.h"
 
 typedef struct FunctionSpec
@@ -66,6 +67,14 @@ static const FunctionSpec functions[] = {
 		"k int = 10, since interval = NULL",
 		"TABLE (item_id $I, score real)", "COST 500 ROWS 10",
 	"the k most popular items as of the last flush; with since, of the events of that period, read from the event table at each call, which wants an index on the time column"},
+	{"variant",
+		"experiment name, user_id $u",
+		"text", "COST 100",
+	"the user's variant in an experiment, computed from the key alone, known or not; NULL for users that do not take part"},
+	{"experiment_report",
+		"experiment name = NULL",
+		"TABLE (" REPORT_COLUMNS ")", "COST 1000000 ROWS 4",
+	"what the users of each variant did since the experiment started, and whether variants differ from the control by more than chance; NULL: of all experiments. Reads the events of that time at each call, which wants an index on the time column"},
 };
 
 static const char *

@@ -84,7 +84,7 @@ recsys_predict(PG_FUNCTION_ARGS)
 	double		score = NAN;
 
 	serve_begin(&call, fcinfo);
-	serve_use_model(&call, 2);
+	serve_use_model_for_user(&call, 2);
 	item = serve_item_argument(&call, 1);
 	if (item != 0 && call.algorithm && call.algorithm->predict)
 	{
@@ -112,7 +112,7 @@ recsys_explain(PG_FUNCTION_ARGS)
 
 	serve_begin(&call, fcinfo);
 	rows = serve_rows_wanted(&call, 2, "n", 5);
-	serve_use_model(&call, 3);
+	serve_use_model_for_user(&call, 3);
 	item = serve_item_argument(&call, 1);
 	serve_open_items(&call);
 	result_begin(&call);

@@ -72,7 +72,7 @@ recommend(FunctionCallInfo fcinfo, bool explained)
 	serve_begin(&call, fcinfo);
 	begin_wish(&wish, &call, serve_rows_wanted(&call, 1, "k", 10));
 	wish.explained = explained;
-	serve_use_model(&call, 2);
+	serve_use_model_for_user(&call, 2);
 	history_load(&call, 0, &history);
 	if (PG_ARGISNULL(3) || PG_GETARG_BOOL(3))
 		exclude_history(&wish, &history);

@@ -98,6 +98,14 @@ extern void serve_take_model(ServeCall *call, const RecsysModel *model);
 /* The next of the models that fill up answers, after a place; NULL: no more. */
 extern const RecsysModel *serve_fallback(ServeCall *call, int32 after);
 
+/* The same, but the name may be that of an experiment, too: then it is the model
+ * of the variant of the user whose key is argument 0. */
+extern void serve_use_model_for_user(ServeCall *call, int argno);
+
+/* See experiment.c. */
+extern bool serve_experiment(ServeCall *call, const char *name, int user_argno,
+							 const char **model);
+
 /* Error unless the function's owner may read the events, which exist. */
 extern void serve_check_may_read(const RecsysSource *source);
 

@@ -290,6 +290,7 @@ serve_end(ServeCall *call)
 	MemoryContextDelete(call->context);
 }
 
+/* NULL if there is none. */
 static const RecsysModel *
 find_model(ServeCall *call, const char *name)
 {
@@ -302,8 +303,6 @@ find_model(ServeCall *call, const char *name)
 		if (name ? strcmp(NameStr(model->name), name) == 0 : model->is_default)
 			return model;
 	}
-	if (name)
-		return catalog_model(call->source, name);	/* raises the error */
 	return NULL;
 }
 
@@ -315,16 +314,6 @@ serve_take_model(ServeCall *call, const RecsysModel *model)
 	call->algorithm = NULL;
 	if (model && model->state == MODEL_READY)
 		call->algorithm = model_algorithm(model->algorithm);
-}
-
-void
-serve_use_model(ServeCall *call, int argno)
-{
-	const char *name = NULL;
-
-	if (!call->fcinfo->args[argno].isnull)
-		name = NameStr(*DatumGetName(call->fcinfo->args[argno].value));
-	serve_take_model(call, find_model(call, name));
 }
 
 const RecsysModel *
@@ -341,6 +330,34 @@ serve_fallback(ServeCall *call, int32 after)
 			next = model;
 	}
 	return next;
+}
+
+static void
+use_model(ServeCall *call, int argno, int user_argno)
+{
+	const char *name = NULL;
+	const RecsysModel *model;
+
+	if (!call->fcinfo->args[argno].isnull)
+		name = NameStr(*DatumGetName(call->fcinfo->args[argno].value));
+	model = find_model(call, name);
+	if (model == NULL && name && serve_experiment(call, name, user_argno, &name))
+		model = find_model(call, name);
+	if (model == NULL && name)
+		model = catalog_model(call->source, name);	/* raises the error */
+	serve_take_model(call, model);
+}
+
+void
+serve_use_model(ServeCall *call, int argno)
+{
+	use_model(call, argno, -1);
+}
+
+void
+serve_use_model_for_user(ServeCall *call, int argno)
+{
+	use_model(call, argno, 0);
 }
 
 void

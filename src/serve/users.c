@@ -155,7 +155,7 @@ recsys_similar_users(PG_FUNCTION_ARGS)
 
 	serve_begin(&call, fcinfo);
 	rows = serve_rows_wanted(&call, 1, "k", 10);
-	serve_use_model(&call, 2);
+	serve_use_model_for_user(&call, 2);
 	algorithm = declared_algorithm(&call);
 	if (algorithm == NULL || (algorithm->compare == NULL && algorithm->similar_users == NULL))
 		no_such_answer(&call, "compare users", "Name a model whose algorithm is user_knn or als.");
@@ -187,7 +187,7 @@ recsys_user_factors(PG_FUNCTION_ARGS)
 	MemoryContext old;
 
 	serve_begin(&call, fcinfo);
-	serve_use_model(&call, 1);
+	serve_use_model_for_user(&call, 1);
 	algorithm = declared_algorithm(&call);
 	if (algorithm == NULL || algorithm->user_factors == NULL)
 		no_such_answer(&call, "have vectors of users", "Name an embedding model, such as als.");

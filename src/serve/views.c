@@ -127,10 +127,64 @@ create_item_factors(const RecsysSource *source)
 			   "factors of the item");
 }
 
+/* Comments of the columns of the view experiments. */
+static const struct
+{
+	const char *name;
+	const char *comment;
+}			report_columns[] =
+{
+	{"experiment", "name of the experiment"},
+	{"variant", "name of the variant"},
+	{"is_control", "whether the others are compared with this variant"},
+	{"model", "model that serves the variant, NULL: the default model of the source"},
+	{"share", "share of the experiment's users that the variant should get"},
+	{"started_at", "from when events count"},
+	{"stopped_at", "until when events count, NULL: the experiment runs"},
+	{"users", "users of the variant with an impression, a click or a conversion"},
+	{"impressions", "impressions of these users"},
+	{"clicks", "their clicks"},
+	{"ctr", "click-through rate: clicks / impressions"},
+	{"ctr_lower", "lower end of its Wilson 95 % interval; NULL where there are more clicks than impressions"},
+	{"ctr_upper", "upper end of that interval"},
+	{"ctr_lift", "relative difference to the control's rate: 0.05 is 5 % more"},
+	{"ctr_p", "two-sided p-value of that difference by the two-proportion z test, which takes impressions as independent"},
+	{"ctr_p_users", "the same by the delta method, which takes users as independent: the one to believe where some users are much busier than others"},
+	{"conversions", "conversions of these users"},
+	{"cvr", "conversion rate: conversions / clicks"},
+	{"cvr_lower", "lower end of its Wilson 95 % interval; NULL where there are more conversions than clicks"},
+	{"cvr_upper", "upper end of that interval"},
+	{"cvr_lift", "relative difference to the control's rate"},
+	{"cvr_p", "two-sided p-value of that difference by the two-proportion z test, which takes clicks as independent"},
+	{"cvr_p_users", "the same by the delta method, which takes users as independent"},
+	{"orders", "different orders among the conversions; each conversion is one without an order column"},
+	{"revenue", "sum of the amounts of the conversions"},
+	{"aov", "average order value: revenue / orders"},
+	{"aov_lift", "relative difference to the control's value"},
+	{"aov_p", "two-sided p-value of the difference between the values of orders, by Welch's t test"},
+	{"srm_p", "p-value of the chi-square test that users come as the shares say, the same in all rows; below 0.001 something is broken, and no other figure can be trusted"},
+	{"impressions_needed", "impressions that each variant needs to find a change of the control's CTR by min_lift, with the significance and power of the experiment"},
+	{"clicks_needed", "clicks that each variant needs to find a change of the control's CVR by min_lift"},
+	{"warning", "what speaks against a conclusion; NULL if nothing does"},
+};
+
+static void
+create_experiments(const RecsysSource *source)
+{
+	catalog_execute_as(source->owner, psprintf(
+		"CREATE OR REPLACE VIEW %1$s.experiments AS SELECT * FROM %1$s.experiment_report()",
+		quote_identifier(NameStr(source->name))));
+	comment_on(source, "experiments", NULL,
+			   "the reports of all experiments, computed when asked; who reads it needs EXECUTE on experiment_report(), too");
+	for (int i = 0; i < (int) lengthof(report_columns); i++)
+		comment_on(source, "experiments", report_columns[i].name, report_columns[i].comment);
+}
+
 void
 serve_create_views(const RecsysSource *source)
 {
 	create_interactions(source);
 	create_item_similarity(source);
 	create_item_factors(source);
+	create_experiments(source);
 }
