@@ -27,7 +27,9 @@ typedef enum ParamType
 	PARAM_FLOAT,
 	PARAM_BOOL,
 	PARAM_ENUM,					/* one of some words; a number to params_get() */
-	PARAM_INTERVAL				/* text such as "7 days"; seconds to params_get() */
+	PARAM_INTERVAL,				/* text such as "7 days"; seconds to params_get() */
+	PARAM_TEXT,					/* up to "max" bytes, or null */
+	PARAM_TEXTS					/* an array of up to "max" such, or null */
 } ParamType;
 
 typedef struct ParamSpec
@@ -49,6 +51,10 @@ extern Jsonb *params_complete(const char *algorithm, const ParamSpec *specs,
 extern double params_get(const Jsonb *params, const char *name);
 /* An enum's word as its number in "words". */
 extern int	params_get_enum(const Jsonb *params, const char *name, const char *const *words);
+/* Palloc'd; NULL for null. */
+extern char *params_get_text(const Jsonb *params, const char *name);
+/* Of char *; NIL for null. */
+extern List *params_get_texts(const Jsonb *params, const char *name);
 
 /* --------------------------------------------------------------- serving */
 
@@ -83,6 +89,10 @@ typedef struct ServeContext
 								 * those that are admitted */
 	int32		user;			/* whose history it is; 0: nobody that the
 								 * stored state knows */
+	/* recommend_session(): the known items of the session, oldest first, with
+	 * repetitions; NULL: there is nothing but the history */
+	const int32 *clicks;
+	int			nclicks;
 	/* factor that decays a weight stored with this landmark to now */
 	double		(*decay) (struct ServeContext *cx, int32 landmark);
 } ServeContext;
@@ -213,6 +223,8 @@ typedef struct ModelAlgorithm
 
 	/* serving, in backends */
 	void		(*recommend) (ServeContext *cx, const History *history, Candidates *out);
+	/* of a session, how many of the newest items are left out of the answer; NULL: all */
+	int			(*left_out) (const RecsysModel *model);
 	/* up to k best, best first; returns how many */
 	int			(*similar_items) (ServeContext *cx, int32 item, int k, ScoredItem *out);
 	/* NaN = no prediction */

@@ -102,6 +102,10 @@ range_of(const ParamSpec *spec)
 		case PARAM_INTERVAL:
 			return psprintf("an interval between %s and %s, as text%s", span_of(spec->min),
 							span_of(spec->max), spec->interval == NULL ? ", or null" : "");
+		case PARAM_TEXT:
+			return psprintf("a text of up to %.0f bytes, or null", spec->max);
+		case PARAM_TEXTS:
+			return psprintf("an array of up to %.0f texts, or null", spec->max);
 	}
 	return "";
 }
@@ -117,6 +121,44 @@ find_word(const char *const *words, const JsonbValue *value)
 			memcmp(words[i], value->val.string.val, value->val.string.len) == 0)
 			return i;
 	return -1;
+}
+
+static bool
+is_nullable(const ParamSpec *spec)
+{
+	return spec->type == PARAM_TEXT || spec->type == PARAM_TEXTS ||
+		(spec->type == PARAM_INTERVAL && spec->interval == NULL);
+}
+
+/* The elements of an array, all of them texts; NIL if it is something else or empty. */
+static List *
+texts_of(const JsonbValue *value)
+{
+	List	   *texts = NIL;
+	JsonbIterator *it;
+	JsonbValue	element;
+	JsonbIteratorToken token;
+
+	if (value->type != jbvBinary || !JsonContainerIsArray(value->val.binary.data))
+		return NIL;
+	it = JsonbIteratorInit(value->val.binary.data);
+	while ((token = JsonbIteratorNext(&it, &element, true)) != WJB_DONE)
+	{
+		if (token != WJB_ELEM)
+			continue;
+		if (element.type != jbvString)
+			return NIL;
+		texts = lappend(texts, pnstrdup(element.val.string.val, element.val.string.len));
+	}
+	return texts;
+}
+
+static bool
+are_texts(const JsonbValue *value, double most)
+{
+	List	   *texts = texts_of(value);
+
+	return texts != NIL && list_length(texts) <= most;
 }
 
 static void
@@ -147,14 +189,19 @@ check_value(const ParamSpec *spec, const JsonbValue *value)
 
 			fits = seconds >= spec->min && seconds <= spec->max;
 		}
+		else if (spec->type == PARAM_TEXT)
+			fits = value->val.string.len > 0 && value->val.string.len <= spec->max;
 		else
 			fits = spec->type == PARAM_ENUM && find_word(spec->words, value) >= 0;
 		shown = psprintf("\"%s\"", pnstrdup(value->val.string.val, value->val.string.len));
 	}
 	else if (value->type == jbvNull)
-		fits = spec->type == PARAM_INTERVAL && spec->interval == NULL;
+		fits = is_nullable(spec);
 	else if (value->type == jbvBinary)
+	{
 		shown = JsonbToCString(NULL, value->val.binary.data, value->val.binary.len);
+		fits = spec->type == PARAM_TEXTS && are_texts(value, spec->max);
+	}
 	if (!fits)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -206,7 +253,9 @@ default_value(const ParamSpec *spec, bool explicit_feedback, JsonbValue *value)
 	double		boot = explicit_feedback && spec->explicit_boot ?
 		*spec->explicit_boot : spec->boot;
 
-	if (spec->type == PARAM_BOOL)
+	if (is_nullable(spec))
+		value->type = jbvNull;
+	else if (spec->type == PARAM_BOOL)
 	{
 		value->type = jbvBool;
 		value->val.boolean = boot != 0;
@@ -219,9 +268,9 @@ default_value(const ParamSpec *spec, bool explicit_feedback, JsonbValue *value)
 	}
 	else if (spec->type == PARAM_INTERVAL)
 	{
-		value->type = spec->interval ? jbvString : jbvNull;
+		value->type = jbvString;
 		value->val.string.val = unconstify(char *, spec->interval);
-		value->val.string.len = spec->interval ? strlen(spec->interval) : 0;
+		value->val.string.len = strlen(spec->interval);
 	}
 	else
 	{
@@ -293,4 +342,24 @@ params_get_enum(const Jsonb *params, const char *name, const char *const *words)
 	if (word < 0)
 		elog(ERROR, "parameter \"%s\" of a model is missing or unknown", name);
 	return word;
+}
+
+char *
+params_get_text(const Jsonb *params, const char *name)
+{
+	JsonbValue	value;
+
+	if (!lookup(params, name, &value) || value.type == jbvNull)
+		return NULL;
+	if (value.type != jbvString)
+		elog(ERROR, "parameter \"%s\" of a model is not a text", name);
+	return pnstrdup(value.val.string.val, value.val.string.len);
+}
+
+List *
+params_get_texts(const Jsonb *params, const char *name)
+{
+	JsonbValue	value;
+
+	return lookup(params, name, &value) ? texts_of(&value) : NIL;
 }

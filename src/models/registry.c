@@ -13,6 +13,7 @@ extern const ModelAlgorithm als_algorithm;
 extern const ModelAlgorithm item_knn_algorithm;
 extern const ModelAlgorithm popular_algorithm;
 extern const ModelAlgorithm sequence_knn_algorithm;
+extern const ModelAlgorithm session_knn_algorithm;
 extern const ModelAlgorithm user_knn_algorithm;
 
 static const ModelAlgorithm *const algorithms[] = {
@@ -20,6 +21,7 @@ static const ModelAlgorithm *const algorithms[] = {
 	&item_knn_algorithm,
 	&popular_algorithm,
 	&sequence_knn_algorithm,
+	&session_knn_algorithm,
 	&user_knn_algorithm,
 };
 

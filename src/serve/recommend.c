@@ -100,19 +100,42 @@ recsys_recommend_explained(PG_FUNCTION_ARGS)
 
 /* ---------------------------------------------------------------- session */
 
+/* What is known of a session. */
+typedef struct SessionItems
+{
+	Candidates *items;			/* different ones, in the order of their first place */
+	int			n,
+				max;
+	int32	   *clicks;			/* all, in their order */
+} SessionItems;
+
 static void
 add_session_item(TupleTableSlot *slot, void *arg)
 {
-	candidates_mark(arg, DatumGetInt32(checked_attribute(slot, ITEM_ID)), 0);
+	SessionItems *session = arg;
+	int32		item = DatumGetInt32(checked_attribute(slot, ITEM_ID));
+
+	candidates_mark(session->items, item, 0);
+	if (session->n == session->max)
+	{
+		session->max = Max(16, session->max * 2);
+		session->clicks = session->clicks ?
+			repalloc_huge(session->clicks, sizeof(int32) * session->max) :
+			palloc(sizeof(int32) * session->max);
+	}
+	session->clicks[session->n++] = item;
 }
 
 /* A history of the items, each with weight 1, as if they were seen now. */
 static void
 session_history(ServeCall *call, int argno, History *history)
 {
-	Candidates *items = candidates_create();
+	SessionItems session = {.items = candidates_create()};
+	Candidates *items = session.items;
 
-	serve_item_array(call, argno, add_session_item, items);
+	serve_item_array(call, argno, add_session_item, &session);
+	call->cx.clicks = session.clicks;
+	call->cx.nclicks = session.n;
 	history->n = items->n;
 	history->items = palloc(sizeof(int32) * Max(items->n, 1));
 	history->weights = palloc(sizeof(double) * Max(items->n, 1));
@@ -122,6 +145,24 @@ session_history(ServeCall *call, int argno, History *history)
 		history->items[i] = items->entries[i].item;
 		history->weights[i] = 1;
 		history->times[i] = call->now;
+	}
+}
+
+/* All items of the session, or as many of the newest as the model says. */
+static void
+exclude_session(Wish *wish, const History *history)
+{
+	const ServeCall *call = wish->call;
+	int			n = call->algorithm && call->algorithm->left_out ?
+		call->algorithm->left_out(call->model) : history->n;
+	int			excluded = 0;
+
+	for (int i = call->cx.nclicks - 1; i >= 0 && excluded < n; i--)
+	{
+		Candidate  *candidate = candidates_mark(wish->candidates, call->cx.clicks[i], 0);
+
+		excluded += !(candidate->flags & CANDIDATE_EXCLUDED);
+		candidate->flags |= CANDIDATE_EXCLUDED;
 	}
 }
 
@@ -137,7 +178,7 @@ recommend_session(FunctionCallInfo fcinfo, bool explained)
 	wish.explained = explained;
 	serve_use_model(&call, 2);
 	session_history(&call, 0, &history);
-	exclude_history(&wish, &history);
+	exclude_session(&wish, &history);
 	answer(&wish, &history, "no known item");
 	serve_end(&call);
 	return (Datum) 0;

@@ -25,7 +25,7 @@ typedef struct StateTable
 	TupleTableSlot *slot;		/* of table_get() and scans */
 	IndexScanDesc scan;			/* reused between probes */
 	int			nkeys;
-	ScanKeyData keys[2];
+	ScanKeyData keys[3];
 	/* writing only */
 	EState	   *estate;
 	ResultRelInfo *result;
