@@ -2,18 +2,65 @@
  * compat.h
  *	  Every dependency on PG_VERSION_NUM of the extension stands in this file.
  *
- * PostgreSQL 15 is what the tests run on; the branches for 16 to 18 follow
- * the signatures of those releases' headers.
+ * PostgreSQL 15 is what the tests run on; with 16 to 18 it compiles.
  */
 #ifndef RECSYS_COMPAT_H
 #define RECSYS_COMPAT_H
 
 #include "postgres.h"
+#include "access/genam.h"
+#include "access/tableam.h"
+#include "catalog/pg_namespace.h"
+#include "executor/executor.h"
+#include "nodes/bitmapset.h"
 #include "replication/slot.h"
 #include "storage/proc.h"
+#if PG_VERSION_NUM >= 160000
+#include "varatt.h"
+#endif
 
 #if PG_VERSION_NUM < 150000
 #error "recsys needs PostgreSQL 15 or later"
+#endif
+
+/* Functions that do not return: a word before them since 18. */
+#if PG_VERSION_NUM < 180000
+#define pg_noreturn __attribute__((noreturn))
+#endif
+
+/* Range tables gained rights in 16, and a set of unpruned relations in 18. */
+#if PG_VERSION_NUM >= 180000
+#define compat_init_range_table(estate, rte) \
+	ExecInitRangeTable((estate), list_make1(rte), NIL, bms_make_singleton(1))
+#elif PG_VERSION_NUM >= 160000
+#define compat_init_range_table(estate, rte) \
+	ExecInitRangeTable((estate), list_make1(rte), NIL)
+#else
+#define compat_init_range_table(estate, rte) \
+	ExecInitRangeTable((estate), list_make1(rte))
+#endif
+
+/* Which indexes an update is for: all or none, or since 16 the summarizing. */
+#if PG_VERSION_NUM >= 160000
+typedef TU_UpdateIndexes CompatUpdateIndexes;
+#define COMPAT_UPDATE_ALL TU_All
+#define compat_insert_index_tuples(result, slot, estate, update, which) \
+	ExecInsertIndexTuples((result), (slot), (estate), (update), false, NULL, NIL, \
+						  (which) == TU_Summarizing)
+#else
+typedef bool CompatUpdateIndexes;
+#define COMPAT_UPDATE_ALL true
+#define compat_insert_index_tuples(result, slot, estate, update, which) \
+	ExecInsertIndexTuples((result), (slot), (estate), (update), false, NULL, NIL)
+#endif
+
+/* index_beginscan() gained instrumentation in 18. */
+#if PG_VERSION_NUM >= 180000
+#define compat_index_beginscan(heap, index, snapshot, nkeys, norderbys) \
+	index_beginscan((heap), (index), (snapshot), NULL, (nkeys), (norderbys))
+#else
+#define compat_index_beginscan(heap, index, snapshot, nkeys, norderbys) \
+	index_beginscan((heap), (index), (snapshot), (nkeys), (norderbys))
 #endif
 
 /* ReplicationSlotCreate() gained failover and synced in 17. */

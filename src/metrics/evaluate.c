@@ -40,6 +40,7 @@
 #include "utils/tuplestore.h"
 
 #include "catalog/catalog.h"
+#include "compat.h"
 #include "metrics/evaluation.h"
 #include "models/model.h"
 #include "recsys.h"
@@ -78,7 +79,7 @@ static const char *const split_names[] = {
 
 /* -------------------------------------------------------------------- arguments */
 
-static void pg_attribute_noreturn()
+static pg_noreturn void
 not_valid(const char *message, const char *hint)
 {
 	ereport(ERROR,

@@ -15,6 +15,7 @@
  */
 #include "postgres.h"
 
+#include "compat.h"
 #include "lib/stringinfo.h"
 #include "libpq/pqformat.h"
 #include "metrics/interactions.h"

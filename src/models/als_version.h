@@ -10,6 +10,7 @@
 
 #include "postgres.h"
 
+#include "compat.h"
 #include "models/als.h"
 #include "numeric/als_online.h"
 
@@ -53,7 +54,7 @@ typedef struct AlsModel
 } AlsModel;
 
 /* No memory. */
-extern void als_no_memory(AlsModel *m) pg_attribute_noreturn();
+pg_noreturn extern void als_no_memory(AlsModel *m);
 
 /* ---- als_version.c; all in a transaction of the worker's */
 

@@ -9,6 +9,7 @@
 
 #include "postgres.h"
 
+#include "compat.h"
 #include "models/histories.h"
 #include "models/model.h"
 #include "models/neighbor_table.h"
@@ -50,6 +51,6 @@ typedef struct NeighborModel
 extern bool neighbor_publish(NeighborModel *model, bool all);
 
 /* The error of a model whose lists find no memory. */
-extern void neighbor_out_of_memory(const NeighborModel *model) pg_attribute_noreturn();
+pg_noreturn extern void neighbor_out_of_memory(const NeighborModel *model);
 
 #endif							/* RECSYS_NEIGHBOR_PUBLISH_H */

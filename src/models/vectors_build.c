@@ -22,6 +22,7 @@
 #include "utils/fmgroids.h"
 #include "utils/memutils.h"
 
+#include "compat.h"
 #include "models/vectors_impl.h"
 
 /* Rows beyond the last item: a fourth, and some for a small model. */
@@ -62,7 +63,7 @@ static int32
 item_at_end(Vectors *v, ScanDirection direction)
 {
 	StateTable *t = v->factors;
-	IndexScanDesc scan = index_beginscan(t->rel, t->index, v->cx->snapshot, 1, 0);
+	IndexScanDesc scan = compat_index_beginscan(t->rel, t->index, v->cx->snapshot, 1, 0);
 	ScanKeyData key = t->keys[0];
 	int32		item = -1;
 
@@ -280,7 +281,7 @@ static IndexScanDesc
 scan_newer(Vectors *v, int64 publish)
 {
 	StateTable *t = v->published;
-	IndexScanDesc scan = index_beginscan(t->rel, t->index, v->cx->snapshot, 2, 0);
+	IndexScanDesc scan = compat_index_beginscan(t->rel, t->index, v->cx->snapshot, 2, 0);
 	ScanKeyData keys[2];
 
 	keys[0] = t->keys[0];

@@ -32,6 +32,7 @@
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 
+#include "compat.h"
 #include "recsys.h"
 #include "serve/serve.h"
 
@@ -238,7 +239,7 @@ scan_leaf(TailScan *scan, TailLeaf *leaf, Datum user)
 	Relation	rel = table_open(leaf->relid, NoLock);
 	Relation	index = index_open(leaf->index, AccessShareLock);
 	TupleTableSlot *slot = table_slot_create(rel, NULL);
-	IndexScanDesc desc = index_beginscan(rel, index, scan->call->snapshot, 1, 0);
+	IndexScanDesc desc = compat_index_beginscan(rel, index, scan->call->snapshot, 1, 0);
 	uint64		xid;
 
 	leaf->key.sk_argument = user;

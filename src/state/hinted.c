@@ -23,6 +23,7 @@
 #include "utils/memutils.h"
 #include "utils/rel.h"
 
+#include "compat.h"
 #include "state/hinted.h"
 
 #define MEMORIES		4
@@ -120,7 +121,7 @@ ask_index(HintedReader *reader, int32 key, Hint *hint)
 	StateTable *t = reader->table;
 
 	if (reader->scan == NULL)
-		reader->scan = index_beginscan(t->rel, t->index, reader->snapshot, 1, 0);
+		reader->scan = compat_index_beginscan(t->rel, t->index, reader->snapshot, 1, 0);
 	t->keys[0].sk_argument = Int32GetDatum(key);
 	index_rescan(reader->scan, t->keys, 1, NULL, 0);
 	while (index_getnext_tid(reader->scan, ForwardScanDirection))

@@ -27,6 +27,7 @@
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 
+#include "compat.h"
 #include "state/table.h"
 
 static Oid
@@ -140,7 +141,7 @@ table_get(StateTable *t, Snapshot snapshot, int nkeys, Datum *keys)
 					t->scan->numberOfKeys != nkeys))
 		end_scan(t);
 	if (t->scan == NULL)
-		t->scan = index_beginscan(t->rel, t->index, snapshot, nkeys, 0);
+		t->scan = compat_index_beginscan(t->rel, t->index, snapshot, nkeys, 0);
 	index_rescan(t->scan, t->keys, nkeys, NULL, 0);
 	MemoryContextSwitchTo(old);
 	return table_get_next(t);
@@ -172,7 +173,7 @@ prepare_write(StateTable *t)
 	rte->relid = RelationGetRelid(t->rel);
 	rte->relkind = t->rel->rd_rel->relkind;
 	rte->rellockmode = RowExclusiveLock;
-	ExecInitRangeTable(t->estate, list_make1(rte));
+	compat_init_range_table(t->estate, rte);
 	t->estate->es_output_cid = GetCurrentCommandId(true);
 	t->result = makeNode(ResultRelInfo);
 	InitResultRelInfo(t->result, t->rel, 1, NULL, 0);
@@ -196,11 +197,12 @@ fill_slot(StateTable *t, const Datum *values, const bool *nulls)
 }
 
 static void
-insert_index_entries(StateTable *t, bool update)
+insert_index_entries(StateTable *t, bool update, CompatUpdateIndexes which)
 {
+	(void) which;				/* 15 has but one kind */
 	if (t->result->ri_NumIndices > 0)
-		list_free(ExecInsertIndexTuples(t->result, t->newslot, t->estate,
-										update, false, NULL, NIL));
+		list_free(compat_insert_index_tuples(t->result, t->newslot, t->estate,
+											 update, which));
 	ResetPerTupleExprContext(t->estate);
 }
 
@@ -210,7 +212,7 @@ table_insert(StateTable *t, const Datum *values, const bool *nulls)
 	prepare_write(t);
 	fill_slot(t, values, nulls);
 	table_tuple_insert(t->rel, t->newslot, t->estate->es_output_cid, 0, NULL);
-	insert_index_entries(t, false);
+	insert_index_entries(t, false, COMPAT_UPDATE_ALL);
 	ExecClearTuple(t->newslot);
 }
 
@@ -231,7 +233,7 @@ table_put(StateTable *t, int nkeys, const Datum *values, const bool *nulls)
 	Snapshot	snapshot = GetActiveSnapshot();
 	TM_FailureData failure;
 	LockTupleMode lockmode;
-	bool		update_indexes;
+	CompatUpdateIndexes update_indexes;
 
 	prepare_write(t);
 	if (table_get(t, snapshot, nkeys, unconstify(Datum *, values)) == NULL)
@@ -245,7 +247,7 @@ table_put(StateTable *t, int nkeys, const Datum *values, const bool *nulls)
 									   InvalidSnapshot, true, &failure,
 									   &lockmode, &update_indexes));
 	if (update_indexes)
-		insert_index_entries(t, true);
+		insert_index_entries(t, true, update_indexes);
 	ExecClearTuple(t->newslot);
 }
 

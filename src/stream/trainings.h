@@ -26,6 +26,7 @@
 #include "utils/elog.h"
 
 #include "catalog/catalog.h"
+#include "compat.h"
 #include "stream/shared.h"
 
 #define TRAININGS_MAX 64		/* entries */
@@ -152,7 +153,7 @@ extern bool training_run(TrainingKind kind, const RecsysSource *source,
 						 const RecsysModel *model, const void *area, Size n);
 
 /* The error for a training that could not be started. */
-extern void training_not_started(TrainingStart start) pg_attribute_noreturn();
+pg_noreturn extern void training_not_started(TrainingStart start);
 
 /*
  * For the stream worker, which wants the model trained: starts a training

@@ -125,7 +125,7 @@ wait_row_is_ours(const char *table, int32 id)
 	return ours;
 }
 
-static void pg_attribute_noreturn()
+static pg_noreturn void
 report_paused(const char *name)
 {
 	ereport(ERROR,
@@ -134,7 +134,7 @@ report_paused(const char *name)
 			 errhint("SELECT recsys.resume(%s);", quote_literal_cstr(name))));
 }
 
-static void pg_attribute_noreturn()
+static pg_noreturn void
 report_uncommitted(const char *name, const char *what)
 {
 	ereport(ERROR,

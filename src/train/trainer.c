@@ -29,6 +29,7 @@
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
+#include "compat.h"
 #include "models/model.h"
 #include "train/trainer.h"
 
@@ -59,7 +60,7 @@ trainer_inject(Trainer *t, InjectionStep step)
 
 /* -------------------------------------------------------------- transactions */
 
-static void pg_attribute_noreturn()
+static pg_noreturn void
 is_gone(const TrainingShared *training)
 {
 	training_outcome(TRAINING_OBSOLETE);
