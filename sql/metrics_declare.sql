@@ -61,7 +61,7 @@ SELECT recsys.track_metrics('mdshop', click => '{click}');
 SELECT recsys.track_metrics('mdrate');
 SELECT * FROM recsys.tracked_metrics ORDER BY source \gx
 
--- versions count what has to be counted anew
+-- the version counts changes
 SELECT recsys.alter_metrics('mdshop', allowed_lateness => '10 min', rollup_after => '2 days', expire_after => '1 year');
 SELECT version FROM recsys.metrics_declaration JOIN recsys.source USING (source_id) WHERE name = 'mdshop';
 SELECT recsys.alter_metrics('mdshop', click => '{click,tap}', max_combinations => 20);

@@ -29,6 +29,9 @@
  */
 #define RECSYS_MAX_AMOUNT 1e9
 
+/* Columns by whose values metrics are counted apart. */
+#define RECSYS_MAX_DIMENSIONS 8
+
 typedef enum KeyKind
 {
 	KEY_INT,					/* int2, int4, int8; an int64 in memory */
@@ -105,7 +108,7 @@ typedef struct RecsysModel
 /* A row of recsys.metrics_declaration: which metrics of a source are kept. */
 typedef struct RecsysMetrics
 {
-	int32		source_id;
+	int32		id;				/* never reused: tracking anew gives a new one */
 	int			nimpressions;	/* event types, each unique in its list */
 	char	  **impressions;
 	int			nclicks;
@@ -126,7 +129,7 @@ typedef struct RecsysMetrics
 	int64		rollup_after;	/* 0: never */
 	int64		rollup_bucket;
 	int64		expire_after;	/* 0: never */
-	int32		version;		/* grows by one whenever windows must be rebuilt */
+	int32		version;		/* grows by one whenever anything changes */
 } RecsysMetrics;
 
 /* The metrics that are kept of a source; NULL if none are. */

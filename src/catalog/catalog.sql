@@ -11,6 +11,7 @@ GRANT USAGE ON SCHEMA recsys TO PUBLIC;
 -- Numbers are never reused: slots, messages and shared memory carry them.
 CREATE SEQUENCE recsys.source_id AS int4;
 CREATE SEQUENCE recsys.model_id AS int4;
+CREATE SEQUENCE recsys.metrics_id AS int4;
 
 CREATE TABLE recsys.source (
 	source_id int4 PRIMARY KEY,
@@ -67,9 +68,10 @@ CREATE TABLE recsys.metrics_declaration (
 	rollup_after interval,
 	rollup_bucket interval NOT NULL,
 	expire_after interval,
-	version int4 NOT NULL DEFAULT 1
+	version int4 NOT NULL DEFAULT 1,
+	metrics_id int4 NOT NULL
 );
-COMMENT ON TABLE recsys.metrics_declaration IS 'metrics that are kept of the sources; version grows when windows must be counted anew';
+COMMENT ON TABLE recsys.metrics_declaration IS 'metrics that are kept of the sources; version grows when they change';
 
 CREATE TABLE recsys.rejected_event (
 	source_id int4 REFERENCES recsys.source ON DELETE CASCADE,
@@ -96,6 +98,7 @@ COMMENT ON TABLE recsys.rejection IS 'how many events of each source were reject
 -- A dump of a database carries the declarations, and the sequences with them.
 SELECT pg_catalog.pg_extension_config_dump('recsys.source_id', '');
 SELECT pg_catalog.pg_extension_config_dump('recsys.model_id', '');
+SELECT pg_catalog.pg_extension_config_dump('recsys.metrics_id', '');
 SELECT pg_catalog.pg_extension_config_dump('recsys.source', '');
 SELECT pg_catalog.pg_extension_config_dump('recsys.model', '');
 SELECT pg_catalog.pg_extension_config_dump('recsys.metrics_declaration', '');

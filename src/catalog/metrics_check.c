@@ -15,7 +15,6 @@
 
 #include "catalog/internal.h"
 
-#define MAX_DIMENSIONS 8
 #define MAX_COMBINATIONS 100000
 #define MAX_TYPES 100
 #define MAX_DAYS 36500
@@ -124,7 +123,7 @@ check_metrics(const RecsysSource *source, const CatalogRow *row)
 	check_array(row, METRICS_IMPRESSION, "impression", MAX_TYPES);
 	check_array(row, METRICS_CLICK, "click", MAX_TYPES);
 	check_array(row, METRICS_CONVERSION, "conversion", MAX_TYPES);
-	check_array(row, METRICS_DIMENSIONS, "dimensions", MAX_DIMENSIONS);
+	check_array(row, METRICS_DIMENSIONS, "dimensions", RECSYS_MAX_DIMENSIONS);
 	check_intervals(row);
 	m = metrics_from_row(row, source);
 	ntypes = m->nimpressions + m->nclicks + m->nconversions;

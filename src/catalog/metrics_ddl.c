@@ -4,8 +4,9 @@
  *	  recsys.metrics_declaration, and the tables, functions and views that the
  *	  metrics of a source live in.
  *
- * The stream worker follows after commit: what is new, or has a new version, is
- * counted from the events table and from then on by the stream.
+ * The stream worker follows after commit: what is new, or is to be counted in another
+ * way (windows_consumer.c says when), is counted from the events table and from then on by
+ * the stream.
  */
 #include "postgres.h"
 
@@ -28,24 +29,23 @@ static const struct
 {
 	const char *name;
 	bool		required;
-	bool		rebuilds;		/* windows counted under another value are wrong */
 }			arguments[METRICS_VERSION] =
 {
-	[METRICS_IMPRESSION] = {"impression", true, true},
-	[METRICS_CLICK] = {"click", true, true},
-	[METRICS_CONVERSION] = {"conversion", true, true},
-	[METRICS_AMOUNT_COLUMN] = {"amount_column", false, true},
-	[METRICS_ORDER_COLUMN] = {"order_column", false, true},
-	[METRICS_RATING_TYPE] = {"rating_type", false, true},
-	[METRICS_RATING_COLUMN] = {"rating_column", false, true},
-	[METRICS_DIMENSIONS] = {"dimensions", true, true},
-	[METRICS_BUCKET] = {"bucket", true, true},
-	[METRICS_ALLOWED_LATENESS] = {"allowed_lateness", true, false},
-	[METRICS_MAX_COMBINATIONS] = {"max_combinations", true, true},
-	[METRICS_SATISFIED_FROM] = {"satisfied_from", true, true},
-	[METRICS_ROLLUP_AFTER] = {"rollup_after", false, false},
-	[METRICS_ROLLUP_BUCKET] = {"rollup_bucket", true, true},
-	[METRICS_EXPIRE_AFTER] = {"expire_after", false, false},
+	[METRICS_IMPRESSION] = {"impression", true},
+	[METRICS_CLICK] = {"click", true},
+	[METRICS_CONVERSION] = {"conversion", true},
+	[METRICS_AMOUNT_COLUMN] = {"amount_column", false},
+	[METRICS_ORDER_COLUMN] = {"order_column", false},
+	[METRICS_RATING_TYPE] = {"rating_type", false},
+	[METRICS_RATING_COLUMN] = {"rating_column", false},
+	[METRICS_DIMENSIONS] = {"dimensions", true},
+	[METRICS_BUCKET] = {"bucket", true},
+	[METRICS_ALLOWED_LATENESS] = {"allowed_lateness", true},
+	[METRICS_MAX_COMBINATIONS] = {"max_combinations", true},
+	[METRICS_SATISFIED_FROM] = {"satisfied_from", true},
+	[METRICS_ROLLUP_AFTER] = {"rollup_after", false},
+	[METRICS_ROLLUP_BUCKET] = {"rollup_bucket", true},
+	[METRICS_EXPIRE_AFTER] = {"expire_after", false},
 };
 
 static RecsysSource *
@@ -83,6 +83,14 @@ row_of(const RecsysSource *source)
 	return row;
 }
 
+/* A NOTICE where updates and deletes could not be followed. */
+static void
+check_columns(const RecsysSource *source, const CatalogRow *row)
+{
+	catalog_check_consumer_columns(source, windows_columns(source, metrics_from_row(row, source)),
+								   "metrics", NameStr(source->name));
+}
+
 Datum
 recsys_track_metrics(PG_FUNCTION_ARGS)
 {
@@ -107,6 +115,8 @@ recsys_track_metrics(PG_FUNCTION_ARGS)
 	}
 	row.values[METRICS_VERSION] = Int32GetDatum(1);
 	check_metrics(source, &row);
+	check_columns(source, &row);
+	row.values[METRICS_ID] = Int32GetDatum(store_nextval("metrics_id"));
 	store_insert("metrics_declaration", &row);
 	windows_create_schema(source, metrics_from_row(&row, source));
 	catalog_changed();
@@ -134,8 +144,7 @@ recsys_alter_metrics(PG_FUNCTION_ARGS)
 {
 	RecsysSource *source = source_for_change(fcinfo, "alter_metrics");
 	CatalogRow *row = row_of(source);
-	bool		any = false,
-				rebuild = false;
+	bool		any = false;
 
 	for (int column = METRICS_IMPRESSION; column < METRICS_VERSION; column++)
 	{
@@ -146,13 +155,12 @@ recsys_alter_metrics(PG_FUNCTION_ARGS)
 		row->values[column] = PG_GETARG_DATUM(argno);
 		row->nulls[column] = false;
 		any = true;
-		rebuild |= arguments[column].rebuilds;
 	}
 	if (!any)
 		PG_RETURN_VOID();
 	check_metrics(source, row);
-	if (rebuild)
-		row->values[METRICS_VERSION] = Int32GetDatum(DatumGetInt32(row->values[METRICS_VERSION]) + 1);
+	check_columns(source, row);
+	row->values[METRICS_VERSION] = Int32GetDatum(DatumGetInt32(row->values[METRICS_VERSION]) + 1);
 	store_update("metrics_declaration", row);
 	windows_replace_views(source, metrics_from_row(row, source));
 	catalog_changed();

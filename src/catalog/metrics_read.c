@@ -67,7 +67,7 @@ metrics_from_row(const CatalogRow *row, const RecsysSource *source)
 	RecsysMetrics *m = palloc0(sizeof(RecsysMetrics));
 	const Datum *v = row->values;
 
-	m->source_id = DatumGetInt32(v[METRICS_SOURCE_ID]);
+	m->id = DatumGetInt32(v[METRICS_ID]);
 	m->impressions = strings(v[METRICS_IMPRESSION], TEXTOID, &m->nimpressions);
 	m->clicks = strings(v[METRICS_CLICK], TEXTOID, &m->nclicks);
 	m->conversions = strings(v[METRICS_CONVERSION], TEXTOID, &m->nconversions);

@@ -7,6 +7,7 @@
 #define RECSYS_WINDOWS_H
 
 #include "catalog/catalog.h"
+#include "models/consumer.h"
 
 /* The combination that stands for all beyond max_combinations. */
 #define WINDOWS_OTHER 0
@@ -15,5 +16,9 @@
 extern void windows_create_schema(const RecsysSource *source, const RecsysMetrics *metrics);
 extern void windows_replace_views(const RecsysSource *source, const RecsysMetrics *metrics);
 extern void windows_drop_schema(const RecsysSource *source);
+
+/* --- how it is kept: a consumer of the stream worker (windows_consumer.c) ---- */
+extern const ConsumerAlgorithm windows_consumer;
+extern List *windows_columns(const RecsysSource *source, const RecsysMetrics *metrics);
 
 #endif							/* RECSYS_WINDOWS_H */

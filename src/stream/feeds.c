@@ -27,6 +27,7 @@
 #include "utils/pg_lsn.h"
 #include "utils/snapmgr.h"
 
+#include "metrics/windows.h"
 #include "state/table.h"
 #include "stream/stream.h"
 
@@ -40,6 +41,7 @@ enum
 
 /* The kinds that there are, beside models. */
 static const ConsumerAlgorithm *const kinds[] = {
+	&windows_consumer,
 	NULL
 };
 

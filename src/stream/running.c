@@ -98,6 +98,12 @@ host_memory_left(ModelHost *host)
 	return limit > used ? limit - used : 0;
 }
 
+static void
+host_push_snapshot(ModelHost *host)
+{
+	horizon_push_snapshot((Stream *) ((char *) host - offsetof(Stream, host)));
+}
+
 /* Inside a transaction: follow the catalogue. */
 void
 models_reload(Stream *s)
@@ -113,6 +119,7 @@ models_reload(Stream *s)
 	s->host.profiles = s->profiles;
 	s->host.progress = host_progress;
 	s->host.memory_left = host_memory_left;
+	s->host.push_snapshot = host_push_snapshot;
 	foreach(lc, declared)
 	{
 		RecsysModel *model = lfirst(lc);
