@@ -32,6 +32,7 @@
 #include "numeric/session_knn.h"
 #include "state/array.h"
 #include "state/checked.h"
+#include "compat.h"
 #include "state/postings.h"
 
 const Oid	posting_types[POSTING_NCOLUMNS] = {
@@ -79,7 +80,7 @@ scan_begin(StateTable *t, Snapshot snapshot, int nkeys)
 	s->table = t;
 	ScanKeyInit(&s->keys[0], 1, BTEqualStrategyNumber, F_INT4EQ, (Datum) 0);
 	ScanKeyInit(&s->keys[1], 2, BTLessEqualStrategyNumber, F_INT8LE, (Datum) 0);
-	s->scan = index_beginscan(t->rel, t->index, snapshot, nkeys, 0);
+	s->scan = compat_index_beginscan(t->rel, t->index, snapshot, nkeys, 0);
 	return s;
 }
 
