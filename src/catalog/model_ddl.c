@@ -105,6 +105,19 @@ check_model_columns(const RecsysSource *source, const ModelAlgorithm *algorithm,
 									   "model", NameStr(model->name));
 }
 
+/* Can the source have such a model? */
+static void
+check_model(const RecsysSource *source, const ModelAlgorithm *algorithm, const char *name, Datum params)
+{
+	RecsysModel model = {.source_id = source->id,.params = DatumGetJsonbP(params)};
+
+	if (algorithm->check == NULL)
+		return;
+	namestrcpy(&model.name, name);
+	model.algorithm = pstrdup(algorithm->name);
+	algorithm->check(source, &model);
+}
+
 static void
 set_default(CatalogRow *row, bool is_default)
 {
@@ -142,6 +155,7 @@ recsys_create_model(PG_FUNCTION_ARGS)
 		JsonbPGetDatum(params_complete(algorithm->name, algorithm->params,
 									   source->explicit_feedback,
 									   PG_GETARG_JSONB_P(3), NULL));
+	check_model(source, algorithm, name, row.values[MODEL_PARAMS]);
 	row.values[MODEL_IS_DEFAULT] = BoolGetDatum(model_rows(source) == NIL);
 	row.values[MODEL_STATE] = CStringGetTextDatum(MODEL_STATE_BUILDING);
 	row.values[MODEL_VERSION] = Int32GetDatum(1);
@@ -173,6 +187,7 @@ recsys_alter_model(PG_FUNCTION_ARGS)
 											PG_GETARG_JSONB_P(2), model->params));
 	if (DatumGetBool(DirectFunctionCall2(jsonb_eq, params, JsonbPGetDatum(model->params))))
 		PG_RETURN_VOID();
+	check_model(source, algorithm, NameStr(model->name), params);
 	row->values[MODEL_PARAMS] = params;
 	row->values[MODEL_VERSION] = Int32GetDatum(model->version + 1);
 	check_model_columns(source, algorithm, row);

@@ -93,6 +93,7 @@ typedef struct ServeContext
 	 * repetitions; NULL: there is nothing but the history */
 	const int32 *clicks;
 	int			nclicks;
+	TimestampTz now;			/* what the answer is as of */
 	/* factor that decays a weight stored with this landmark to now */
 	double		(*decay) (struct ServeContext *cx, int32 landmark);
 } ServeContext;
@@ -167,6 +168,8 @@ typedef struct ModelAlgorithm
 	/* catalogue: CREATE/DROP statements of the model's own tables */
 	char	   *(*create_sql) (const RecsysSource *source, const char *model);
 	char	   *(*drop_sql) (const RecsysSource *source, const char *model);
+	/* error unless such a model can be had of the source */
+	void		(*check) (const RecsysSource *source, const RecsysModel *model);
 	/* "SELECT item_id, similar_item_id, score" in item keys, or NULL */
 	char	   *(*similarity_sql) (const RecsysSource *source, const char *model);
 	/* "SELECT item_id, factors" in item keys, or NULL */
@@ -179,6 +182,9 @@ typedef struct ModelAlgorithm
 	bool		ranks_all;
 	/* recommend() has the same answer for everybody, those without a history, too. */
 	bool		impersonal;
+	/* With these parameters it is the source's list of popular items and nothing
+	 * else: it has no state, and is fed with nothing. */
+	bool		(*plain) (const RecsysModel *model);
 
 	/* stream worker; state is what open() returned, NULL callbacks are
 	 * skipped */

@@ -14,6 +14,7 @@ extern const ModelAlgorithm item_knn_algorithm;
 extern const ModelAlgorithm popular_algorithm;
 extern const ModelAlgorithm sequence_knn_algorithm;
 extern const ModelAlgorithm session_knn_algorithm;
+extern const ModelAlgorithm trending_algorithm;
 extern const ModelAlgorithm user_knn_algorithm;
 
 static const ModelAlgorithm *const algorithms[] = {
@@ -22,6 +23,7 @@ static const ModelAlgorithm *const algorithms[] = {
 	&popular_algorithm,
 	&sequence_knn_algorithm,
 	&session_knn_algorithm,
+	&trending_algorithm,
 	&user_knn_algorithm,
 };
 

@@ -30,13 +30,18 @@
 
 #include <limits.h>
 
+#include "catalog/pg_type_d.h"
 #include "miscadmin.h"
+#include "utils/builtins.h"
 #include "utils/memutils.h"
 
 #include "serve/answer.h"
 
 /* Candidates beyond those wanted that are ranked, in case some are forgotten. */
 #define SPARE_ITEMS 16
+
+/* Whose answer a row is, and why. */
+static const Oid explained_columns[] = {NAMEOID, TEXTOID, InvalidOid};
 
 /* ------------------------------------------------------------------- rows */
 
@@ -48,9 +53,18 @@ put_item(Wish *wish, int32 item, double score)
 
 	if (wish->filling)
 		score = Min(wish->last_score, 0);
-	found = wish->explained ?
-		result_explained_item(wish->call, item, score, wish->from, wish->reason) :
-		result_item(wish->call, item, score);
+	if (wish->explained)
+	{
+		Datum		why[2] = {0};
+		bool		nulls[2] = {wish->from == NULL, false};
+
+		if (wish->from)
+			why[0] = NameGetDatum(&wish->from->name);
+		why[1] = wish->reason_text;
+		found = result_item_more(wish->call, item, score, why, nulls);
+	}
+	else
+		found = result_item(wish->call, item, score);
 	if (!found)
 		return;
 	wish->left--;
@@ -63,7 +77,7 @@ static void
 begin_list(Wish *wish, const RecsysModel *from, const char *reason)
 {
 	wish->from = from;
-	wish->reason = reason;
+	wish->reason_text = CStringGetTextDatum(reason);
 	wish->filling = wish->rows > 0;
 }
 
@@ -155,11 +169,20 @@ close_round(Wish *wish, bool keep_others)
 	}
 }
 
-/* Does the call's model have an answer of its own, other than the popular list? */
+/* Is the call's model the popular list? */
+static bool
+is_popular_list(const ServeCall *call)
+{
+	return call->algorithm &&
+		(call->algorithm->recommend == NULL ||
+		 (call->algorithm->plain && call->algorithm->plain(call->model)));
+}
+
+/* Does it have an answer of its own? */
 static bool
 can_answer(const ServeCall *call, const History *history)
 {
-	return call->algorithm && call->algorithm->recommend &&
+	return call->algorithm && !is_popular_list(call) &&
 		(history->n > 0 || call->algorithm->impersonal);
 }
 
@@ -221,7 +244,7 @@ begin_rows(Wish *wish)
 {
 	serve_open_items(wish->call);
 	if (wish->explained)
-		result_begin_explained(wish->call);
+		result_begin_more(wish->call, explained_columns);
 	else
 		result_begin(wish->call);
 }
@@ -256,7 +279,7 @@ fill_up(Wish *wish, const RecsysModel *asked, const History *history, const char
 		if (model == asked)
 			continue;
 		serve_take_model(call, model);
-		if (call->algorithm && call->algorithm->recommend == NULL)
+		if (is_popular_list(call))
 			popular = model;
 		begin_list(wish, model, reason);
 		list_model(wish, history);
@@ -276,7 +299,7 @@ answer(Wish *wish, const History *history, const char *nobody)
 
 	begin_rows(wish);
 	begin_list(wish, asked, "model");
-	if (algorithm && algorithm->recommend == NULL)
+	if (is_popular_list(call))
 	{
 		list_popular(wish);
 		return;

@@ -21,7 +21,7 @@ typedef struct Wish
 
 	/* answer.c */
 	const RecsysModel *from;	/* whose rows come next; NULL: the source's list */
-	const char *reason;			/* and why they come */
+	Datum		reason_text;	/* and why they come */
 	int			rows;			/* put out so far */
 	bool		filling;		/* they come behind rows of another list */
 	double		last_score;		/* of those put out */

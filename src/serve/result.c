@@ -12,9 +12,10 @@
 
 #include "serve/serve.h"
 
-/* Types of columns behind the key and its score. */
+/* Columns behind the key and its score, at most. */
+#define MOST_MORE 4
+
 static const Oid nothing_more[] = {InvalidOid};
-static const Oid explained_more[] = {NAMEOID, TEXTOID, InvalidOid};
 
 /* The function's row type was made for keys of one of the two columns; behind a
  * key and its score come the columns of "more", ended by InvalidOid. */
@@ -56,9 +57,9 @@ result_begin_users(ServeCall *call)
 }
 
 void
-result_begin_explained(ServeCall *call)
+result_begin_more(ServeCall *call, const Oid *more)
 {
-	begin(call, &call->source->item, explained_more);
+	begin(call, &call->source->item, more);
 }
 
 void
@@ -83,20 +84,24 @@ result_item(ServeCall *call, int32 item, double score)
 }
 
 bool
-result_explained_item(ServeCall *call, int32 item, double score, const RecsysModel *model,
-					  const char *reason)
+result_item_more(ServeCall *call, int32 item, double score, const Datum *more, const bool *nulls)
 {
 	ReturnSetInfo *result = (ReturnSetInfo *) call->fcinfo->resultinfo;
 	TupleTableSlot *slot = serve_item(call, item);
-	Datum		values[4];
-	bool		isnull[4] = {false, false, model == NULL, false};
+	int			natts = result->setDesc->natts;
+	Datum		values[2 + MOST_MORE];
+	bool		isnull[2 + MOST_MORE] = {false};
 
 	if (slot == NULL)
 		return false;
+	Assert(natts <= 2 + MOST_MORE);
 	values[0] = checked_attribute(slot, ITEM_KEY);
 	values[1] = Float4GetDatum(score_as_real(score));
-	values[2] = model ? NameGetDatum(&model->name) : (Datum) 0;
-	values[3] = CStringGetTextDatum(reason);
+	for (int i = 2; i < natts; i++)
+	{
+		values[i] = more[i - 2];
+		isnull[i] = nulls && nulls[i - 2];
+	}
 	tuplestore_putvalues(result->setResult, result->setDesc, values, isnull);
 	return true;
 }

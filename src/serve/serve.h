@@ -247,9 +247,9 @@ extern void result_begin_users(ServeCall *call);
 /* false: the item's key is gone, nothing was put out */
 extern bool result_item(ServeCall *call, int32 item, double score);
 extern void result_row(ServeCall *call, Datum key, double score);
-/* of items, with whose answer it is (NULL: nobody's) and why */
-extern void result_begin_explained(ServeCall *call);
-extern bool result_explained_item(ServeCall *call, int32 item, double score,
-								  const RecsysModel *model, const char *reason);
+/* of items, with columns of these types behind the score; InvalidOid ends them */
+extern void result_begin_more(ServeCall *call, const Oid *more);
+extern bool result_item_more(ServeCall *call, int32 item, double score,
+							 const Datum *more, const bool *nulls);
 
 #endif							/* RECSYS_SERVE_H */

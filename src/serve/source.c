@@ -271,6 +271,7 @@ serve_begin(ServeCall *call, FunctionCallInfo fcinfo)
 	call->source = call->served->source;
 	call->cx.source = call->source;
 	call->cx.snapshot = call->snapshot;
+	call->cx.now = call->now;
 	call->cx.decay = decay_to_now;
 }
 

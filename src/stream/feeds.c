@@ -417,7 +417,8 @@ feeds_reload(Stream *s)
 	{
 		RunningModel *running = lfirst(lc);
 
-		if (running->algorithm->event == NULL)
+		if (running->algorithm->event == NULL ||
+			(running->algorithm->plain && running->algorithm->plain(running->model)))
 			continue;
 		if (running->feed == NULL)
 			running->feed = feed_of_model(s, running);

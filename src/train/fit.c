@@ -11,8 +11,20 @@ extern const FitAlgorithm fit_item_knn;
 extern const FitAlgorithm fit_sequence_knn;
 extern const FitAlgorithm fit_user_knn;
 
-/* Answers come from popular alone, as in serving. */
-static const FitAlgorithm fit_popular = {.name = "popular"};
+/* Answers come from popular alone, as in serving.  Histories have no single
+ * events, which a window would need. */
+static void *
+fit_popular_list(const FitInput *input)
+{
+	if (params_get(input->params, "window") > 0)
+		ereport(ERROR,
+				errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				errmsg("models of algorithm \"popular\" with a window can not be evaluated"),
+				errhint("Evaluate one without window, or compare recommend() with the items of a test table by recsys.recall_at_k()."));
+	return NULL;
+}
+
+static const FitAlgorithm fit_popular = {.name = "popular",.fit = fit_popular_list};
 
 static const FitAlgorithm *const algorithms[] = {
 	&fit_als,
