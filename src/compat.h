@@ -16,6 +16,7 @@
 #include "replication/slot.h"
 #include "storage/proc.h"
 #if PG_VERSION_NUM >= 160000
+#include "parser/parse_relation.h"
 #include "varatt.h"
 #endif
 
@@ -28,17 +29,26 @@
 #define pg_noreturn __attribute__((noreturn))
 #endif
 
-/* Range tables gained rights in 16, and a set of unpruned relations in 18. */
-#if PG_VERSION_NUM >= 180000
-#define compat_init_range_table(estate, rte) \
-	ExecInitRangeTable((estate), list_make1(rte), NIL, bms_make_singleton(1))
-#elif PG_VERSION_NUM >= 160000
-#define compat_init_range_table(estate, rte) \
-	ExecInitRangeTable((estate), list_make1(rte), NIL)
-#else
-#define compat_init_range_table(estate, rte) \
-	ExecInitRangeTable((estate), list_make1(rte))
+/*
+ * The range table of one relation that is to be written.  Rights stand beside
+ * it since 16, and the set of relations that are not pruned since 18.
+ */
+static inline void
+compat_init_range_table(EState *estate, RangeTblEntry *rte)
+{
+#if PG_VERSION_NUM >= 160000
+	List	   *rights = NIL;
+
+	addRTEPermissionInfo(&rights, rte);
 #endif
+#if PG_VERSION_NUM >= 180000
+	ExecInitRangeTable(estate, list_make1(rte), rights, bms_make_singleton(1));
+#elif PG_VERSION_NUM >= 160000
+	ExecInitRangeTable(estate, list_make1(rte), rights);
+#else
+	ExecInitRangeTable(estate, list_make1(rte));
+#endif
+}
 
 /* Which indexes an update is for: all or none, or since 16 the summarizing. */
 #if PG_VERSION_NUM >= 160000
