@@ -65,8 +65,11 @@ posting_row_read(TupleTableSlot *slot, PostingRow *row)
 
 /* ------------------------------------------------------------ newest first */
 
+/* A scan allocates some of its memory when it first needs it, so it always runs in the
+ * context that it lives in. */
 struct PostingScan
 {
+	MemoryContext context;
 	StateTable *table;
 	IndexScanDesc scan;
 	ScanKeyData keys[2];
@@ -77,11 +80,32 @@ scan_begin(StateTable *t, Snapshot snapshot, int nkeys)
 {
 	PostingScan *s = palloc0(sizeof(PostingScan));
 
+	s->context = CurrentMemoryContext;
 	s->table = t;
 	ScanKeyInit(&s->keys[0], 1, BTEqualStrategyNumber, F_INT4EQ, (Datum) 0);
 	ScanKeyInit(&s->keys[1], 2, BTLessEqualStrategyNumber, F_INT8LE, (Datum) 0);
 	s->scan = compat_index_beginscan(t->rel, t->index, snapshot, nkeys, 0);
 	return s;
+}
+
+static void
+scan_restart(PostingScan *s, int nkeys)
+{
+	MemoryContext old = MemoryContextSwitchTo(s->context);
+
+	index_rescan(s->scan, s->keys, nkeys, NULL, 0);
+	MemoryContextSwitchTo(old);
+}
+
+/* The next older row; it is in the table's slot. */
+static bool
+scan_next(PostingScan *s)
+{
+	MemoryContext old = MemoryContextSwitchTo(s->context);
+	bool		found = index_getnext_slot(s->scan, BackwardScanDirection, s->table->slot);
+
+	MemoryContextSwitchTo(old);
+	return found;
 }
 
 PostingScan *
@@ -94,13 +118,13 @@ void
 posting_scan_item(PostingScan *s, int32 item)
 {
 	s->keys[0].sk_argument = Int32GetDatum(item);
-	index_rescan(s->scan, s->keys, 1, NULL, 0);
+	scan_restart(s, 1);
 }
 
 bool
 posting_scan_next(PostingScan *s, PostingRow *row)
 {
-	if (!index_getnext_slot(s->scan, BackwardScanDirection, s->table->slot))
+	if (!scan_next(s))
 		return false;
 	posting_row_read(s->table->slot, row);
 	return true;
@@ -226,7 +250,7 @@ begin_item(Writer *w, int32 item)
 	if (w->empty)
 		return;
 	posting_scan_item(w->all, item);
-	if (index_getnext_slot(w->all->scan, BackwardScanDirection, w->t->slot))
+	if (scan_next(w->all))
 	{
 		w->any = true;
 		w->newest = slot_from(w->t->slot);
@@ -244,8 +268,8 @@ load_row(Writer *w, const Entry *e)
 		return;
 	s->keys[0].sk_argument = Int32GetDatum(w->item);
 	s->keys[1].sk_argument = Int64GetDatum(e->time);
-	index_rescan(s->scan, s->keys, 2, NULL, 0);
-	while (index_getnext_slot(s->scan, BackwardScanDirection, w->t->slot))
+	scan_restart(s, 2);
+	while (scan_next(s))
 	{
 		Entry		from = slot_from(w->t->slot);
 
@@ -393,7 +417,7 @@ trim(Writer *w)
 	if (more)
 	{
 		posting_scan_item(w->all, w->item);
-		more = index_getnext_slot(w->all->scan, BackwardScanDirection, w->t->slot);
+		more = scan_next(w->all);
 	}
 	while (more || at >= 0)
 	{
@@ -419,7 +443,7 @@ trim(Writer *w)
 		}
 		if (enough)
 			drop_row(w, &from);
-		more = index_getnext_slot(w->all->scan, BackwardScanDirection, w->t->slot);
+		more = scan_next(w->all);
 	}
 }
 
