@@ -169,7 +169,7 @@ create_lists(ItemKnn *knn)
 {
 	NeighborParams params = {
 		.k = knn->base.k,.min_support = knn->min_support,.early_eps = NEIGHBORS_EARLY_EPS,
-		.normalize = knn->normalize,.trust = knn->damping > 0 ? trust_in : NULL,.trust_arg = knn
+		.normalize = knn->normalize,.trust = knn->damping > 0 ? trust_in : NULL,.arg = knn
 	};
 
 	if (knn->base.lists)

@@ -123,7 +123,10 @@ neighbors_create(const Allocator *memory, size_t max_bytes,
 		nl->drift = (float) (params->drift != 0 ? params->drift : NEIGHBORS_DRIFT);
 		nl->normalize = params->normalize;
 		nl->trust = params->trust;
-		nl->trust_arg = params->trust_arg;
+		nl->sumsq_of = params->sumsq;
+		nl->arg = params->arg;
+		nl->measure = params->measure;
+		nl->relative = measure_is_unbounded(params->measure);
 		nl->scan = row_scan_function();
 	}
 	if (!nl || !get_buffers(nl) || !nl_reach(nl, 1))
@@ -161,10 +164,17 @@ neighbors_set_sumsq(NeighborLists *nl, const double *sumsq, int32_t n)
 	nl->nsumsq = n;
 }
 
+void
+neighbors_set_total(NeighborLists *nl, double total)
+{
+	nl->total = total;
+}
+
 static inline double
 sumsq_now(const NeighborLists *nl, int32_t item)
 {
-	double		sumsq = item < nl->nsumsq ? nl->sumsq[item] : 0;
+	double		sumsq = nl->sumsq_of ? nl->sumsq_of(nl->arg, item) :
+		item < nl->nsumsq ? nl->sumsq[item] : 0;
 
 	return sumsq > 0 ? sumsq : 0;
 }
@@ -172,7 +182,9 @@ sumsq_now(const NeighborLists *nl, int32_t item)
 float
 nl_norm_now(const NeighborLists *nl, int32_t item)
 {
-	return (float) sqrt(sumsq_now(nl, item));
+	double		sumsq = sumsq_now(nl, item);
+
+	return (float) (nl->measure == MEASURE_COSINE ? sqrt(sumsq) : sumsq);
 }
 
 bool
@@ -180,6 +192,9 @@ nl_has_drifted(const NeighborLists *nl, int32_t i)
 {
 	double		used = (double) nl->norms[i] * nl->norms[i];
 
+	if (nl->measure != MEASURE_COSINE)
+		return fabs(sumsq_now(nl, i) - nl->norms[i]) >
+			(nl->measure == MEASURE_LLR ? 0 : fmax(nl->drift, 0) * nl->norms[i]);
 	return nl->drift <= 0 || fabs(sumsq_now(nl, i) - used) > 2 * nl->drift * used;
 }
 
@@ -398,7 +413,7 @@ neighbors_topk(NeighborLists *nl, int32_t i, int32_t *items, float *scores)
 	for (int x = 0; x < nl->nsorted; x++)
 	{
 		items[x] = rank_item(nl->keys[x]);
-		scores[x] = rank_score(nl->keys[x]);
+		scores[x] = measure_score(nl->measure, rank_score(nl->keys[x]), nl->shrinkage);
 	}
 	return nl->nsorted;
 }
@@ -430,8 +445,12 @@ neighbors_published(NeighborLists *nl, int32_t i)
 	list->npublished = 0;
 	if (!reserve_published(nl, list, n))
 		return false;
-	if (n > 0)
-		neighbors_topk(nl, i, list->published, (float *) (list->published + n));
+	sort_best(nl, i);
+	for (int x = 0; x < n; x++)
+	{
+		list->published[x] = rank_item(nl->keys[x]);
+		((float *) (list->published + n))[x] = rank_score(nl->keys[x]);
+	}
 	list->npublished = (uint16_t) n;
 	nl_show(nl, i);
 	nl->pending[i].flags &= (uint16_t) ~(DIRTY | FORCED | LATER);
@@ -459,10 +478,10 @@ neighbors_load_published(NeighborLists *nl, int32_t i, const int32_t *items,
 	}
 	if (!reserve_published(nl, list, n))
 		return false;
-	if (n > 0)
+	for (int x = 0; x < n; x++)
 	{
-		memcpy(list->published, items, (size_t) n * sizeof(int32_t));
-		memcpy(list->published + n, scores, (size_t) n * sizeof(float));
+		list->published[x] = items[x];
+		((float *) (list->published + n))[x] = measure_rank_of_score(nl->measure, scores[x], nl->shrinkage);
 	}
 	list->npublished = (uint16_t) n;
 	nl_show(nl, i);

@@ -6,6 +6,11 @@
  * 0 if a norm is 0, if fewer than min_support users are common, or if the
  * cosine is not above 4e-6.  Only scores above 0 are listed.
  *
+ * Other measures (measure.h) are of the counts that dots are where every weight is 1:
+ * dot(i,j) = n(i,j) and sumsq(i) = n(i).  Then min_support needs no counts beside them.
+ * What depends on the number of all users is right for the one that
+ * neighbors_set_total() told last.
+ *
  * The rhythm: neighbors_touch() with every change of r(u,i), next to
  * pairs_add(); now and then neighbors_refresh() until it is done; then, for
  * every row that neighbors_next_dirty() names, write neighbors_topk() to the
@@ -14,7 +19,8 @@
  * listed by more than that.  The 1e-3 is spent as follows: a row is written
  * when a score is off by NEIGHBORS_EPS, norms may lag by NEIGHBORS_DRIFT (a
  * score is then off by twice that part of itself), the rest is for the rounding
- * of dots (pairs.c).
+ * of dots (pairs.c).  Of measures without a bound, all that is the part of a score or
+ * rank above 1; llr lets no number of users lag.
  *
  * Besides, every item may have a weight, by which its scores count where it is
  * recommended: trust / length of its own list of k scores (Deshpande and Karypis,
@@ -34,6 +40,7 @@
 #include <math.h>
 
 #include "numeric/alloc.h"
+#include "numeric/measure.h"
 #include "numeric/pairs.h"
 
 #define NEIGHBORS_EPS	5e-4
@@ -54,7 +61,10 @@ typedef struct NeighborParams
 	/* weights; neither: there are none */
 	bool		normalize;		/* by the length of the list */
 	double		(*trust) (const void *arg, int32_t item);	/* > 0; NULL: 1 */
-	const void *trust_arg;
+	const void *arg;
+	Measure		measure;
+	/* instead of neighbors_set_sumsq(); or NULL */
+	double		(*sumsq) (const void *arg, int32_t item);
 } NeighborParams;
 
 /* NULL when there is no memory. */
@@ -66,6 +76,9 @@ extern size_t neighbors_bytes(const NeighborLists *nl);
 /* sumsq[i], i in [0, n): the caller's array, read at touches and refreshes;
  * items beyond have 0.  To be told again when it moves or grows. */
 extern void neighbors_set_sumsq(NeighborLists *nl, const double *sumsq, int32_t n);
+
+/* How many users there are.  neighbors_touch_all() is to follow. */
+extern void neighbors_set_total(NeighborLists *nl, double total);
 
 /*
  * r(u,i) of one user moved by delta; js and rs are the rest of the user's

@@ -40,7 +40,8 @@
 
 typedef struct List
 {
-	/* [cap] each, in one block and no order: all above floor */
+	/* [cap] each, in one block and no order: all above floor.  Scores in here, and in
+	 * what follows, are ranks where the measure tells these apart. */
 	int32_t    *items;
 	float	   *scores;
 	float	   *shown;			/* the published score, NOT_SHOWN if not published */
@@ -117,13 +118,19 @@ struct NeighborLists
 	int32_t		nsumsq;
 	bool		normalize;
 	double		(*trust) (const void *arg, int32_t item);
-	const void *trust_arg;
+	double		(*sumsq_of) (const void *arg, int32_t item);
+	const void *arg;
+	Measure		measure;
+	bool		relative;		/* tolerances are parts of a rank above 1 */
+	double		total;			/* users */
 	bool		rows_only;		/* rows came from neighbors_put_row() last */
 
 	/* by item, [nitems] */
 	int32_t		nitems;
-	float	   *norms;			/* as used in all scores */
-	float	   *gates;			/* floor's score less a margin; infinite in a batch */
+	float	   *norms;			/* as used in all scores; numbers of users where the
+								 * measure is of counts */
+	float	   *gates;			/* measure_bar() of the floor less a margin; infinite in
+								 * a batch */
 	Pending    *pending;
 	List	   *lists;
 	uint8_t    *marks;			/* 0; scratch */
@@ -179,6 +186,25 @@ pair_score(float dot, float norm_i, float norm_j, float shrinkage)
 	float		product = norm_i * norm_j;
 
 	return dot > TINY_COSINE * product && product > 0 ? dot / (product + shrinkage) : 0;
+}
+
+/* The rank of an entry of the owner's list. */
+static inline float
+nl_rank(const NeighborLists *nl, float dot, int32_t owner, int32_t entry)
+{
+	if (nl->measure == MEASURE_COSINE)
+		return pair_score(dot, nl->norms[owner], nl->norms[entry], nl->shrinkage);
+	if (dot < (float) nl->min_support)
+		return 0;
+	return (float) measure_rank(nl->measure, dot, nl->norms[owner], nl->norms[entry],
+								nl->total, nl->shrinkage);
+}
+
+/* By how much a rank may be off, given by how much one up to 1 may be. */
+static inline float
+nl_tolerance(const NeighborLists *nl, float rank, float eps)
+{
+	return nl->relative && rank > 1 ? rank * eps : eps;
 }
 
 static inline bool

@@ -64,7 +64,8 @@ void
 nl_open_gate(NeighborLists *nl, int32_t item)
 {
 	/* the margin covers the roundings of the inner loop */
-	nl->gates[item] = rank_score(nl->lists[item].floor) * (1 - 2e-6f);
+	nl->gates[item] = measure_bar(nl->measure, rank_score(nl->lists[item].floor), nl->norms[item],
+								  nl->total, nl->shrinkage) * (1 - 2e-6f);
 }
 
 /* ---------------------------------------------------------------- members */

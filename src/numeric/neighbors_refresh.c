@@ -80,11 +80,11 @@ typedef struct Gather
 } Gather;
 
 static inline float
-cell_score(const NeighborLists *nl, const RowScan *scan, int32_t c, int32_t j)
+cell_rank(const NeighborLists *nl, const RowScan *scan, int32_t c, int32_t owner, int32_t entry)
 {
 	if (scan->row->counts && scan->row->counts[c] < nl->min_support)
 		return 0;
-	return pair_score(pair_cell_dot(scan->row, c), scan->norm, nl->norms[j], nl->shrinkage);
+	return nl_rank(nl, pair_cell_dot(scan->row, c), owner, entry);
 }
 
 static void
@@ -101,13 +101,13 @@ select_found(NeighborLists *nl, Gather *g)
 }
 
 static void
-gather(NeighborLists *nl, const RowScan *scan, Gather *g)
+gather(NeighborLists *nl, int32_t i, const RowScan *scan, Gather *g)
 {
 	for (int32_t x = 0; x < scan->nown; x++)
 	{
 		int32_t		c = scan->own[x];
 		int32_t		j = pair_cell_item(scan->row, c);
-		RankKey		key = rank_key(j, cell_score(nl, scan, c, j));
+		RankKey		key = rank_key(j, cell_rank(nl, scan, c, i, j));
 
 		nl->found[g->n] = key;
 		g->n += key > g->bar;
@@ -139,7 +139,7 @@ spread(NeighborLists *nl, int32_t i, const RowScan *scan)
 	{
 		int32_t		c = scan->theirs[x];
 		int32_t		j = pair_cell_item(scan->row, c);
-		float		score = cell_score(nl, scan, c, j);
+		float		score = cell_rank(nl, scan, c, j, i);
 
 		prefetch_list(nl, scan, x);
 		if (rank_key(i, score) <= nl->lists[j].floor)
@@ -194,10 +194,11 @@ pass(NeighborLists *nl, int32_t i, RowScan *scan, Gather *g)
 
 	for (int32_t from = 0; from < n; from += step, step = from < SCAN_CELLS ? step : SCAN_CELLS)
 	{
-		scan->bar = rank_score(g->bar) * (1 - 2e-6f);
+		scan->bar = measure_bar(nl->measure, rank_score(g->bar), nl->norms[i], nl->total,
+								nl->shrinkage) * (1 - 2e-6f);
 		scan->nown = scan->ntheirs = 0;
 		nl->scan(scan, from, n - from < step ? n : from + step);
-		gather(nl, scan, g);
+		gather(nl, i, scan, g);
 		if (scan->theirs && !spread(nl, i, scan))
 			return false;
 	}
@@ -213,9 +214,10 @@ scan_row(NeighborLists *nl, int32_t i, const PairRowView *row, bool tell)
 	Gather		g = {0, list->n >= nl->k ? list->floor : bottom(), false};
 	RowScan		scan = {
 		.row = row, .norms = nl->norms, .gates = nl->gates,
-		.norm = nl->norms[i], .shrinkage = nl->shrinkage,
 		.own = nl->own, .theirs = tell ? nl->theirs : NULL
 	};
+
+	measure_line(nl->measure, nl->norms[i], nl->total, nl->shrinkage, &scan.norm, &scan.shrinkage);
 
 	if (!pass(nl, i, &scan, &g) || (tell && !retire(nl, i)))
 		return false;
@@ -248,17 +250,16 @@ do_pair(NeighborLists *nl, PairStore *ps, Pair pair)
 	int32_t		i = pair.i,
 				j = pair.j < 0 ? -pair.j : pair.j;
 	bool		fell = pair.j < 0;
-	float		dot,
-				score = 0;
+	float		dot;
 	int32_t		count;
 
 	if ((nl->pending[i].flags | nl->pending[j].flags) & IN_BATCH)
 		return true;
 	nl->work.pairs++;
 	pairs_get(ps, i, j, &dot, &count);
-	if (!pairs_has_counts(ps) || count >= nl->min_support)
-		score = pair_score(dot, nl->norms[i], nl->norms[j], nl->shrinkage);
-	return tell(nl, j, i, score, fell) && tell(nl, i, j, score, fell);
+	if (pairs_has_counts(ps) && count < nl->min_support)
+		dot = 0;
+	return tell(nl, j, i, nl_rank(nl, dot, j, i), fell) && tell(nl, i, j, nl_rank(nl, dot, i, j), fell);
 }
 
 /* ------------------------------------------------------------------ phases */
@@ -287,7 +288,7 @@ begin_batch(NeighborLists *nl, bool whole_rows, bool watch_wear)
 			return false;
 		nl->norms[i] = nl_norm_now(nl, i);
 		nl->gates[i] = INFINITY;
-		if (watch_wear && nl->norms[i] > 0 &&
+		if (watch_wear && nl->measure == MEASURE_COSINE && nl->norms[i] > 0 &&
 			nl->norms[i] * nl->norms[i] < p->peak * WORN_PART &&
 			!nl_mark(nl, &nl->worn, i, WORN))
 			return false;
@@ -361,8 +362,8 @@ still_right(const NeighborLists *nl, const PairStore *ps, int32_t i, int32_t j,
 		return false;
 	pairs_get(ps, i, j, &dot, &count);
 	if (!pairs_has_counts(ps) || count >= nl->min_support)
-		score = pair_score(dot, nl->norms[i], nl->norms[j], nl->shrinkage);
-	return fabsf((score > 0 ? score : 0) - published) <= eps;
+		score = nl_rank(nl, dot, i, j);
+	return fabsf((score > 0 ? score : 0) - published) <= nl_tolerance(nl, score, eps);
 }
 
 /* Are all published items outside the list still right? */
@@ -385,6 +386,7 @@ is_dirty(NeighborLists *nl, const PairStore *ps, int32_t i, float eps)
 	const List *list = &nl->lists[i];
 	int			n = list->npublished;
 	float		last = n < nl->k ? 0 : ((const float *) (list->published + n))[n - 1];
+	float		enough = last + nl_tolerance(nl, last, eps);
 	int			off = 0;
 
 	if ((nl->pending[i].flags & FORCED) || (n == 0) != (list->n == 0))
@@ -394,8 +396,8 @@ is_dirty(NeighborLists *nl, const PairStore *ps, int32_t i, float eps)
 		float		score = list->scores[x],
 					shown = list->shown[x];
 
-		off |= (shown == NOT_SHOWN) & (score > last + eps);
-		off |= (shown != NOT_SHOWN) & (fabsf(score - shown) > eps);
+		off |= (shown == NOT_SHOWN) & (score > enough);
+		off |= (shown != NOT_SHOWN) & (fabsf(score - shown) > nl_tolerance(nl, score, eps));
 	}
 	if (off || list->nshown == n)
 		return off;

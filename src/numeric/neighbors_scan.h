@@ -18,7 +18,8 @@ typedef struct RowScan
 	const float *norms;
 	const float *gates;
 
-	/* with product = norm * norms[j] + shrinkage */
+	/* with product = norm * norms[j] + shrinkage, which are the item's own norm and the
+	 * shrinkage of the cosine, or whatever measure_line() makes of them */
 	float		norm;
 	float		shrinkage;
 	float		bar;			/* own: dot > bar * product; >= 0 */

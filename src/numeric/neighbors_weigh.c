@@ -41,7 +41,7 @@ list_length(NeighborLists *nl, int32_t i)
 	}
 	for (int x = 0; x < n; x++)
 	{
-		double		score = (double) rank_score(nl->keys[x]);
+		double		score = (double) measure_score(nl->measure, rank_score(nl->keys[x]), nl->shrinkage);
 
 		sumsq += score * score;
 	}
@@ -52,7 +52,7 @@ list_length(NeighborLists *nl, int32_t i)
 static double
 weight_now(NeighborLists *nl, int32_t i)
 {
-	double		weight = nl->trust ? nl->trust(nl->trust_arg, i) : 1;
+	double		weight = nl->trust ? nl->trust(nl->arg, i) : 1;
 	double		length = nl->normalize ? list_length(nl, i) : 1;
 	double		steps;
 

@@ -175,7 +175,7 @@ fit(const FitInput *input)
 	if (trust.damping > 0)
 	{
 		params.trust = trust_in;
-		params.trust_arg = &trust;
+		params.arg = &trust;
 	}
 	lists = neighbors_create(&allocator, SIZE_MAX, &params);
 
