@@ -215,6 +215,15 @@ histories_index(HistorySet *set, int32 max_item)
 }
 
 void
+histories_count(HistorySet *set)
+{
+	float	   *weights = unconstify(float *, set->h.weights);
+
+	for (int64 e = 0; e < set->nentries; e++)
+		weights[e] = 1;
+}
+
+void
 histories_sum_row(const HistorySet *set, RowSum *sum, int32 item, PairRowView *row)
 {
 	if (item <= set->max_item)

@@ -31,6 +31,9 @@ extern HistorySet *histories_collect(ModelHost *host, MemoryContext parent, bool
 /* Fills in the users of each item, numbers up to max_item; memory is set->context's. */
 extern void histories_index(HistorySet *set, int32 max_item);
 
+/* Every weight becomes 1. */
+extern void histories_count(HistorySet *set);
+
 /* One row of dot products, of an indexed set; sum reaches all its items. */
 extern void histories_sum_row(const HistorySet *set, RowSum *sum, int32 item, PairRowView *row);
 

@@ -1,21 +1,22 @@
 /*
  * item_knn.c
- *	  item_knn on the side of the stream worker: exact cosine between items,
+ *	  item_knn on the side of the stream worker: exact similarities between items,
  *	  kept up with every event, published as the k nearest neighbours.
  *
  * dot(i,j) = sum over users of r(u,i) r(u,j).  When r(u,i) goes from a to b,
  * dot(i,j) grows by (b - a) r(u,j) for every other item j of the user's
- * history (Papagelis et al. 2005), which runs backwards for retraction.
+ * history (Papagelis et al. 2005), which runs backwards for retraction.  The other
+ * similarities (numeric/measure.h) take the same sums of weights of 1.
  *
- * The dots (numeric/pairs) are derived state: they live in memory only, are
- * shared by all item_knn models of a source and are built from the histories
- * in one pass at the start.  Which rows have to be published is known without
- * looking at all of them (numeric/neighbors, one per model).
+ * The dots (item_pairs.h) are derived state, shared by the item_knn models of a
+ * source.  Which rows have to be published is known without looking at all of
+ * them (numeric/neighbors, one per model); neighbor_publish.c says what happens
+ * where the dots do not fit into memory.
  *
- * Where the dots do not fit into recsys.memory, none are kept: a publication
- * then collects all histories (12 bytes per interaction, for its duration) and
- * computes the rows that it needs from their items' users.  That is slower and
- * publishes less often, and gives the same neighbours.
+ * Two of the similarities depend on how many users there are, so that each new one moves
+ * all scores a little.  The lists are made anew when that number has moved by more
+ * than they may be off, and while nobody waits no more often than takes a twentieth of
+ * the time.
  */
 #include "postgres.h"
 
@@ -26,117 +27,36 @@
 #include "utils/timestamp.h"
 
 #include "models/item_knn.h"
+#include "models/item_pairs.h"
 #include "models/neighbor_publish.h"
-
-#define BUILD_PRODUCTS ((int64) 10 * 1000 * 1000)
 
 /* A decayed shrinkage is adjusted when it is off by this share. */
 #define SHRINKAGE_DRIFT 5e-4
 
-/* What the item_knn models of a source share. */
-typedef struct SharedPairs
-{
-	MemoryContext context;
-	Allocator	allocator;
-	PairStore  *store;			/* NULL: they do not fit */
-	bool		with_counts;
-	uint64		change_no;		/* newest change that is in the store */
-	uint64		rescale_no;		/* newest rescaling, likewise */
-} SharedPairs;
+/* What the number of users may be off by, as a share, and what to make all lists anew
+ * for it may take, beside the time until it is done again. */
+#define TOTAL_DRIFT 1e-4
+#define TOTAL_PAUSE 19
 
 typedef struct ItemKnn
 {
 	NeighborModel base;
 	MemoryContext context;
 	Allocator	allocator;
+	Measure		measure;
+	PairsKind	kind;
 	double		shrinkage;		/* as declared */
 	double		used_shrinkage; /* relative to the landmark */
 	int			min_support;
 	bool		normalize;
 	double		damping;
+	double		total;			/* users, as the lists know it */
+	bool		following;		/* they are being made anew for it ... */
+	TimestampTz following_cost; /* ... which has taken so long */
+	TimestampTz total_pause;
 } ItemKnn;
 
 /* --------------------------------------------------------------------- build */
-
-static void
-drop_pairs(ModelHost *host)
-{
-	SharedPairs *shared = host->pairs;
-
-	if (shared == NULL)
-		return;
-	MemoryContextDelete(shared->context);
-	host->pairs = NULL;
-}
-
-/* What does not fit stays away for as long as the models run. */
-static void
-give_up_pairs(SharedPairs *shared)
-{
-	ereport(LOG,
-			errmsg("item pairs do not fit into recsys.memory, neighbours are computed from the histories"),
-			errhint("Raise recsys.memory for fresher neighbours."));
-	if (shared->store)
-		pairs_destroy(shared->store);
-	shared->store = NULL;
-}
-
-static void
-build_pairs(ItemKnn *knn, SharedPairs *shared)
-{
-	ModelHost  *host = knn->base.host;
-	HistorySet *set = histories_collect(host, CurrentMemoryContext, false);
-	Allocator	scratch = histories_allocator(set->context);
-	PairBuild  *build;
-	bool		fits;
-
-	shared->store = pairs_create(&shared->allocator,
-								 host->memory_left(host) / 4 * 3,	/* caches grow, too */
-								 shared->with_counts);
-	if (shared->store == NULL)
-	{
-		/* no memory is left for them at all */
-		give_up_pairs(shared);
-		MemoryContextDelete(set->context);
-		return;
-	}
-	fits = pairs_expect(shared->store, host->items->next);
-	build = fits ? pairs_build_begin(shared->store, &set->h, &scratch) : NULL;
-	fits = build != NULL;
-	while (fits && pairs_build_done(build) < pairs_build_total(build))
-	{
-		CHECK_FOR_INTERRUPTS();
-		fits = pairs_build_step(build, BUILD_PRODUCTS);
-		host->progress(host, "pairs", pairs_build_done(build), pairs_build_total(build));
-	}
-	if (build)
-		pairs_build_end(build);
-	if (!fits)
-		give_up_pairs(shared);
-	MemoryContextDelete(set->context);
-}
-
-/* The pairs, built by the first model that needs them; again if this one needs
- * counts and the others did not. */
-static void
-want_pairs(ItemKnn *knn)
-{
-	ModelHost  *host = knn->base.host;
-	SharedPairs *shared = host->pairs;
-	bool		counts = knn->min_support > 1;
-
-	if (shared && (shared->with_counts || !counts))
-		return;
-	drop_pairs(host);
-	shared = MemoryContextAllocZero(host->context, sizeof(SharedPairs));
-	shared->context = AllocSetContextCreate(host->context, "recsys pairs", ALLOCSET_DEFAULT_SIZES);
-	shared->allocator = histories_allocator(shared->context);
-	shared->with_counts = counts;
-	shared->change_no = host->change_no;
-	shared->rescale_no = host->rescale_no;
-	host->pairs = shared;
-	build_pairs(knn, shared);
-}
 
 /*
  * shrinkage applies to values decayed to now.  Dots and norms are relative to
@@ -148,7 +68,7 @@ shrinkage_now(ItemKnn *knn)
 	const RecsysSource *source = knn->base.host->source;
 	double		age;
 
-	if (source->half_life == 0 || knn->shrinkage == 0)
+	if (source->half_life == 0 || knn->shrinkage == 0 || knn->kind == PAIRS_OF_USERS)
 		return knn->shrinkage;
 	age = (double) GetCurrentTimestamp() / USECS_PER_SEC / source->half_life -
 		knn->base.host->profiles->landmark;
@@ -156,12 +76,17 @@ shrinkage_now(ItemKnn *knn)
 }
 
 static double
+users_of(const void *arg, int32_t item)
+{
+	const Items *items = ((const ItemKnn *) arg)->base.host->items;
+
+	return item < items->next ? items->totals[item].users : 0;
+}
+
+static double
 trust_in(const void *arg, int32_t item)
 {
-	const ItemKnn *knn = arg;
-	const Items *items = knn->base.host->items;
-
-	return item_knn_trust(item < items->next ? items->totals[item].users : 0, knn->damping);
+	return item_knn_trust(users_of(arg, item), ((const ItemKnn *) arg)->damping);
 }
 
 static void
@@ -169,7 +94,8 @@ create_lists(ItemKnn *knn)
 {
 	NeighborParams params = {
 		.k = knn->base.k,.min_support = knn->min_support,.early_eps = NEIGHBORS_EARLY_EPS,
-		.normalize = knn->normalize,.trust = knn->damping > 0 ? trust_in : NULL,.arg = knn
+		.normalize = knn->normalize,.trust = knn->damping > 0 ? trust_in : NULL,.arg = knn,
+		.measure = knn->measure,.sumsq = knn->kind == PAIRS_OF_USERS ? users_of : NULL
 	};
 
 	if (knn->base.lists)
@@ -186,13 +112,25 @@ create_lists(ItemKnn *knn)
 		neighbor_out_of_memory(&knn->base);
 }
 
+/* The number of users becomes what it is: all lists are to be made anew. */
+static void
+set_total(ItemKnn *knn)
+{
+	knn->total = (double) item_pairs_get(knn->base.host, knn->kind)->histories;
+	neighbors_set_total(knn->base.lists, knn->total);
+	if (!neighbors_touch_all(knn->base.lists, knn->base.host->items->next - 1))
+		neighbor_out_of_memory(&knn->base);
+}
+
 static void
 item_knn_build(void *state)
 {
 	ItemKnn    *knn = state;
 
 	create_lists(knn);
-	want_pairs(knn);
+	item_pairs_want(knn->base.host, knn->kind, knn->base.with_counts);
+	if (measure_needs_all(knn->measure))
+		set_total(knn);
 }
 
 /* -------------------------------------------------------------------- change */
@@ -201,21 +139,16 @@ static void
 item_knn_change(void *state, const ProfileChange *change)
 {
 	ItemKnn    *knn = state;
-	SharedPairs *shared = knn->base.host->pairs;
-	double		delta = change->after - change->before;
+	const Items *items = knn->base.host->items;
+	ItemPairs  *pairs = item_pairs_get(knn->base.host, knn->kind);
+	double		delta = item_pairs_delta(pairs, change);
 
 	if (delta == 0 && change->appears == 0)
 		return;
-	if (shared->store && shared->change_no != knn->base.host->change_no)
-	{
-		shared->change_no = knn->base.host->change_no;
-		if (!pairs_add(shared->store, change->item, change->items, change->weights,
-					   change->n, delta, change->appears))
-			give_up_pairs(shared);
-	}
+	item_pairs_change(pairs, knn->base.host, change);
 	/* a new item may have moved the array */
-	neighbors_set_sumsq(knn->base.lists, knn->base.host->items->sumsq, knn->base.host->items->next);
-	if (!neighbors_touch(knn->base.lists, change->item, change->items, change->weights,
+	neighbors_set_sumsq(knn->base.lists, items->sumsq, items->next);
+	if (!neighbors_touch(knn->base.lists, change->item, change->items, item_pairs_weights(pairs, change),
 						 change->n, delta))
 		neighbor_out_of_memory(&knn->base);
 }
@@ -224,12 +157,10 @@ static void
 item_knn_rescale(void *state, double factor)
 {
 	ItemKnn    *knn = state;
-	SharedPairs *shared = knn->base.host->pairs;
 
-	/* the models are told one after the other: the pairs are scaled once */
-	if (shared->store && shared->rescale_no != knn->base.host->rescale_no)
-		pairs_scale(shared->store, factor * factor);
-	shared->rescale_no = knn->base.host->rescale_no;
+	if (knn->kind == PAIRS_OF_USERS)
+		return;
+	item_pairs_rescale(item_pairs_get(knn->base.host, knn->kind), knn->base.host, factor);
 	create_lists(knn);
 }
 
@@ -237,10 +168,8 @@ static void
 item_knn_forget_item(void *state, int32 item)
 {
 	ItemKnn    *knn = state;
-	SharedPairs *shared = knn->base.host->pairs;
 
-	if (shared->store)
-		pairs_clear_item(shared->store, item);
+	item_pairs_forget(item_pairs_get(knn->base.host, knn->kind), item);
 	if (!neighbors_forget(knn->base.lists, item))
 		neighbor_out_of_memory(&knn->base);
 }
@@ -251,19 +180,16 @@ item_knn_reset(void *state)
 {
 	ItemKnn    *knn = state;
 
-	drop_pairs(knn->base.host);
-	create_lists(knn);
-	want_pairs(knn);
+	item_pairs_drop(knn->base.host, knn->kind);
+	item_knn_build(knn);
 }
 
 static Size
 item_knn_memory(void *state)
 {
 	ItemKnn    *knn = state;
-	SharedPairs *shared = knn->base.host->pairs;
-	Size		pairs = shared && shared->store ? pairs_bytes(shared->store) : 0;
 
-	return pairs / Max(knn->base.host->nitem_knn, 1) +
+	return item_pairs_bytes(knn->base.host, knn->kind) +
 		(knn->base.lists ? neighbors_bytes(knn->base.lists) : 0);
 }
 
@@ -272,7 +198,7 @@ item_knn_memory(void *state)
 /* Dots that have lost most of what they were are computed afresh.  True if
  * there were any: the lists have to be refreshed again. */
 static bool
-repair_worn(ItemKnn *knn, SharedPairs *shared)
+repair_worn(ItemKnn *knn, ItemPairs *pairs)
 {
 	HistorySet *set = NULL;
 	RowSum	   *sum = NULL;
@@ -292,7 +218,7 @@ repair_worn(ItemKnn *knn, SharedPairs *shared)
 		{
 			set = histories_collect(knn->base.host, CurrentMemoryContext, true);
 			scratch = histories_allocator(set->context);
-			sum = rowsum_create(&scratch, shared->with_counts);
+			sum = rowsum_create(&scratch, pairs->with_counts);
 			if (sum == NULL || !rowsum_reach(sum, knn->base.host->items->next))
 				neighbor_out_of_memory(&knn->base);
 		}
@@ -310,9 +236,9 @@ repair_worn(ItemKnn *knn, SharedPairs *shared)
 			dots[n] = row.dots[x];
 			counts[n++] = row.counts ? row.counts[x] : 0;
 		}
-		if (!pairs_set(shared->store, item, n, js, dots, shared->with_counts ? counts : NULL))
+		if (!pairs_set(pairs->store, item, n, js, dots, pairs->with_counts ? counts : NULL))
 		{
-			give_up_pairs(shared);
+			item_pairs_give_up(pairs);
 			break;
 		}
 		if (!neighbors_touch_row(knn->base.lists, item))
@@ -331,13 +257,23 @@ repair(void *model)
 {
 	ItemKnn    *knn = model;
 
-	return repair_worn(knn, knn->base.host->pairs);
+	return repair_worn(knn, item_pairs_get(knn->base.host, knn->kind));
 }
 
 static PairStore *
 stored_pairs(void *model)
 {
-	return ((SharedPairs *) ((NeighborModel *) model)->host->pairs)->store;
+	ItemKnn    *knn = model;
+
+	return item_pairs_get(knn->base.host, knn->kind)->store;
+}
+
+static HistorySet *
+collect(void *model)
+{
+	ItemKnn    *knn = model;
+
+	return item_pairs_collect(knn->base.host, knn->kind);
 }
 
 static void
@@ -353,12 +289,54 @@ max_number(void *model)
 	return ((NeighborModel *) model)->host->items->next;
 }
 
+/* Takes up how many users there are, now or later. */
+static void
+follow_total(ItemKnn *knn, bool all)
+{
+	double		histories = (double) item_pairs_get(knn->base.host, knn->kind)->histories;
+
+	if (fabs(histories - knn->total) <= TOTAL_DRIFT * knn->total)
+		return;
+	if (all || GetCurrentTimestamp() >= knn->total_pause)
+	{
+		set_total(knn);
+		knn->following = true;
+	}
+	else
+		knn->base.host->put_off = true;
+}
+
+static bool
+publish_counts(ItemKnn *knn, bool all)
+{
+	TimestampTz start = GetCurrentTimestamp();
+	TimestampTz end;
+	bool		done;
+
+	if (measure_needs_all(knn->measure))
+		follow_total(knn, all);
+	done = neighbor_publish(&knn->base, all);
+	if (!knn->following)
+		return done;
+	end = GetCurrentTimestamp();
+	knn->following_cost += end - start;
+	if (done)
+	{
+		knn->total_pause = end + TOTAL_PAUSE * knn->following_cost;
+		knn->following = false;
+		knn->following_cost = 0;
+	}
+	return done;
+}
+
 static bool
 item_knn_publish(void *state, bool all)
 {
 	ItemKnn    *knn = state;
 	const Items *items = knn->base.host->items;
 
+	if (knn->kind == PAIRS_OF_USERS)
+		return publish_counts(knn, all);
 	if (knn->shrinkage > 0 &&
 		fabs(shrinkage_now(knn) - knn->used_shrinkage) > SHRINKAGE_DRIFT * knn->used_shrinkage)
 		create_lists(knn);
@@ -371,6 +349,7 @@ item_knn_publish(void *state, bool all)
 static const NeighborMethods methods = {
 	.store = stored_pairs,
 	.repair = repair,
+	.collect = collect,
 	.sum_row = sum_row,
 	.max_number = max_number,
 };
@@ -390,10 +369,13 @@ item_knn_open(ModelHost *host, const RecsysModel *model)
 	knn->base.k = (int) params_get(model->params, "k");
 	knn->shrinkage = params_get(model->params, "shrinkage");
 	knn->min_support = (int) params_get(model->params, "min_support");
-	knn->base.with_counts = knn->min_support > 1;
+	knn->measure = item_knn_measure(model->params);
+	knn->kind = knn->measure == MEASURE_COSINE ? PAIRS_OF_WEIGHTS : PAIRS_OF_USERS;
+	/* or the dots are what has to be that many */
+	knn->base.with_counts = knn->kind == PAIRS_OF_WEIGHTS && knn->min_support > 1;
 	knn->normalize = params_get(model->params, "normalize") != 0;
 	knn->damping = params_get(model->params, "damping");
-	host->nitem_knn++;
+	item_pairs_enter(host, knn->kind);
 	return knn;
 }
 
@@ -402,8 +384,7 @@ item_knn_close(void *state)
 {
 	ItemKnn    *knn = state;
 
-	if (--knn->base.host->nitem_knn == 0)
-		drop_pairs(knn->base.host);
+	item_pairs_leave(knn->base.host, knn->kind);
 	MemoryContextDelete(knn->context);
 }
 

@@ -10,8 +10,10 @@
 #include "postgres.h"
 
 #include "models/model.h"
+#include "numeric/measure.h"
 
 extern const ParamSpec item_knn_params[];
+extern Measure item_knn_measure(const Jsonb *params);
 
 /* How far an item's list can be trusted, by its users: one user's taste makes
  * cosines of 1. */

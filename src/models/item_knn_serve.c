@@ -26,10 +26,15 @@
 #include "models/item_knn.h"
 #include "models/neighbor_table.h"
 
+/* by Measure */
+static const char *const similarities[] = {"cosine", "jaccard", "llr", "lift", "conditional", NULL};
+
 const ParamSpec item_knn_params[] = {
 	/* neighbours published per item */
 	{.name = "k", PARAM_INT, 1, 1000, 50},
-	/* added to the denominator of the cosine */
+	/* how alike two items are: by weights, or by numbers of users (numeric/measure.h) */
+	{.name = "similarity", PARAM_ENUM, .boot = MEASURE_COSINE, .words = similarities},
+	/* added to the denominator of the similarity */
 	{.name = "shrinkage", PARAM_FLOAT, 0, 1e9, 0},
 	/* users that two items must have in common */
 	{.name = "min_support", PARAM_INT, 1, 1e9, 1},
@@ -39,6 +44,12 @@ const ParamSpec item_knn_params[] = {
 	{.name = "damping", PARAM_FLOAT, 0, 1e9, 5},
 	{.name = NULL}
 };
+
+Measure
+item_knn_measure(const Jsonb *params)
+{
+	return (Measure) params_get_enum(params, "similarity", similarities);
+}
 
 /* --------------------------------------------------------------- answers */
 

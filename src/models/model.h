@@ -124,8 +124,7 @@ typedef struct ModelHost
 								 * everything up to here */
 	bool		put_off;		/* set by publish(): small moves are left for
 								 * when no more changes come */
-	int			nitem_knn;		/* models that share "pairs" */
-	void	   *pairs;
+	void	   *pairs;			/* item_pairs.c's */
 	void		(*progress) (struct ModelHost *host, const char *phase,
 							 int64 done, int64 total);
 	Size		(*memory_left) (struct ModelHost *host);	/* of recsys.memory */

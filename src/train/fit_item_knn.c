@@ -66,31 +66,53 @@ count_users(const FitInput *input)
 	return users;
 }
 
-static double *
-sums_of_squares(const FitInput *input)
+/* The training part, by item; every weight is 1 for similarities of counts. */
+static HistorySet
+training_set(const FitInput *input, bool count, MemoryContext context)
 {
-	const Histories *h = &input->train;
-	double	   *sumsq = palloc_extended(sizeof(double) * ((Size) input->max_item + 1),
+	HistorySet	set = {.context = context,.h = input->train,
+		.nentries = input->train.offsets[input->train.nusers]
+	};
+
+	if (count)
+	{
+		set.h.weights = MemoryContextAllocHuge(context, sizeof(float) * (Size) Max(set.nentries, 1));
+		histories_count(&set);
+	}
+	histories_index(&set, input->max_item);
+	return set;
+}
+
+static double
+count_histories(const Histories *h)
+{
+	double		n = 0;
+
+	for (int32 u = 0; u < h->nusers; u++)
+		n += h->offsets[u + 1] > h->offsets[u];
+	return n;
+}
+
+static double *
+sums_of_squares(const HistorySet *set)
+{
+	double	   *sumsq = palloc_extended(sizeof(double) * ((Size) set->max_item + 1),
 										MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
 
-	for (int64 e = 0; e < h->offsets[h->nusers]; e++)
-		sumsq[h->items[e]] += (double) h->weights[e] * h->weights[e];
+	for (int64 e = 0; e < set->nentries; e++)
+		sumsq[set->h.items[e]] += (double) set->h.weights[e] * set->h.weights[e];
 	return sumsq;
 }
 
 /* All lists, of every item's row of dot products in turn. */
 static void
-fill_lists(NeighborLists *lists, const FitInput *input, bool with_counts, MemoryContext context)
+fill_lists(NeighborLists *lists, const FitInput *input, const HistorySet *set, bool with_counts)
 {
-	HistorySet	set = {.context = context,.h = input->train,
-		.nentries = input->train.offsets[input->train.nusers]
-	};
-	Allocator	allocator = histories_allocator(context);
+	Allocator	allocator = histories_allocator(set->context);
 	RowSum	   *sum = rowsum_create(&allocator, with_counts);
 	int64		done = 0;
 	int32		item;
 
-	histories_index(&set, input->max_item);
 	if (sum == NULL || !rowsum_reach(sum, input->max_item))
 		out_of_memory();
 	while ((item = neighbors_next_row(lists)) != 0 || neighbors_behind(lists))
@@ -103,7 +125,7 @@ fill_lists(NeighborLists *lists, const FitInput *input, bool with_counts, Memory
 			input->progress("training", Min(done, input->max_item), input->max_item);
 		if (item == 0)
 			continue;
-		histories_sum_row(&set, sum, item, &row);
+		histories_sum_row(set, sum, item, &row);
 		if (!neighbors_put_row(lists, item, &row))
 			out_of_memory();
 	}
@@ -167,8 +189,11 @@ fit(const FitInput *input)
 		.shrinkage = params_get(input->params, "shrinkage"),
 		.min_support = (int) params_get(input->params, "min_support"),
 		.drift = -1,
-		.normalize = params_get(input->params, "normalize") != 0
+		.normalize = params_get(input->params, "normalize") != 0,
+		.measure = item_knn_measure(input->params)
 	};
+	bool		count = params.measure != MEASURE_COSINE;
+	HistorySet	set = training_set(input, count, context);
 	Trust		trust = {params_get(input->params, "damping"), count_users(input)};
 	NeighborLists *lists;
 
@@ -183,10 +208,11 @@ fit(const FitInput *input)
 	knn->max_item = input->max_item;
 	if (lists == NULL)
 		out_of_memory();
-	neighbors_set_sumsq(lists, sums_of_squares(input), input->max_item + 1);
+	neighbors_set_sumsq(lists, sums_of_squares(&set), input->max_item + 1);
+	neighbors_set_total(lists, count_histories(&set.h));
 	if (!neighbors_touch_all(lists, input->max_item))
 		out_of_memory();
-	fill_lists(lists, input, params.min_support > 1, context);
+	fill_lists(lists, input, &set, params.min_support > 1 && !count);
 	take_lists(knn, lists, params.k);
 	weigh_lists(knn, lists);
 	MemoryContextDelete(context);

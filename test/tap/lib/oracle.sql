@@ -283,12 +283,34 @@ BEGIN
 		what, is_query, should_query, tolerance);
 END $$;
 
--- Neighbours of a model against the exact cosine of oracle.expected.
+-- What orders a neighbour in the list of an item: users of both, of the item, of the
+-- neighbour and in all, as src/numeric/measure.h has it.
+CREATE FUNCTION oracle.llr_cell(k float8, row_total float8, column_total float8, n float8)
+RETURNS float8 LANGUAGE sql IMMUTABLE AS $$
+	SELECT CASE WHEN k > 0 THEN k * ln(k * n / (row_total * column_total)) ELSE 0 END
+$$;
+
+CREATE FUNCTION oracle.rank(similarity text, common float8, own float8, other float8, n float8, shrinkage float8)
+RETURNS float8 LANGUAGE sql IMMUTABLE AS $$
+	SELECT CASE similarity
+		WHEN 'jaccard' THEN common / (own + other - common + shrinkage)
+		WHEN 'lift' THEN common / (own * other / n + shrinkage)
+		WHEN 'conditional' THEN common / (own + shrinkage)
+		WHEN 'llr' THEN CASE WHEN common * n <= own * other THEN 0 ELSE 2 * (
+			oracle.llr_cell(common, own, other, n) + oracle.llr_cell(own - common, own, n - other, n) +
+			oracle.llr_cell(other - common, n - own, other, n) +
+			oracle.llr_cell(n - own - other + common, n - own, n - other, n)) END END
+$$;
+
+-- Neighbours of a model against the exact similarities that follow from oracle.expected.
 CREATE FUNCTION oracle.check_neighbors(src name, model name, params jsonb)
 RETURNS SETOF oracle.finding LANGUAGE plpgsql AS $$
 DECLARE
 	half_life float8 := oracle.half_life(src);
 	shrinkage float8 := (params ->> 'shrinkage')::float8;
+	similarity text := params ->> 'similarity';
+	-- these have no bound, and may be off by a part of themselves
+	unbounded boolean := similarity IN ('llr', 'lift');
 	now_factor float8 := 1;
 	missing bigint;
 BEGIN
@@ -296,26 +318,29 @@ BEGIN
 	IF half_life IS NOT NULL THEN
 		now_factor := power(1 / oracle.factor(half_life, oracle.landmark(src), clock_timestamp()), 2);
 	END IF;
-	CREATE TEMP TABLE IF NOT EXISTS norm (i text PRIMARY KEY, sumsq float8);
+	CREATE TEMP TABLE IF NOT EXISTS norm (i text PRIMARY KEY, sumsq float8, users float8);
 	CREATE TEMP TABLE IF NOT EXISTS pair (i text, j text, score float8, PRIMARY KEY (i, j));
-	CREATE TEMP TABLE IF NOT EXISTS listed (i text, j text, score float8, place bigint, n bigint, weight int);
+	CREATE TEMP TABLE IF NOT EXISTS listed (i text, j text, shown float8, place bigint, n bigint, weight int, score float8);
 	DELETE FROM norm;
 	DELETE FROM pair;
 	DELETE FROM listed;
-	INSERT INTO norm SELECT i, sum(weight * weight) FROM expected GROUP BY i;
+	INSERT INTO norm SELECT i, sum(weight * weight), count(*) FROM expected GROUP BY i;
 	INSERT INTO pair
-		SELECT d.i, d.j, d.dot * now_factor / (sqrt(a.sumsq * b.sumsq) * now_factor + shrinkage)
-		FROM (SELECT a.i, b.i AS j, sum(a.weight * b.weight) AS dot
+		SELECT * FROM (SELECT d.i, d.j, CASE similarity
+			WHEN 'cosine' THEN d.dot * now_factor / (sqrt(a.sumsq * b.sumsq) * now_factor + shrinkage)
+			ELSE oracle.rank(similarity, d.common, a.users, b.users, (SELECT count(DISTINCT u) FROM expected), shrinkage) END AS score
+		FROM (SELECT a.i, b.i AS j, sum(a.weight * b.weight) AS dot, count(*) AS common
 			  FROM expected a JOIN expected b USING (u) WHERE a.i <> b.i
 			  GROUP BY a.i, b.i HAVING count(*) >= (params ->> 'min_support')::int) d
 		JOIN norm a ON a.i = d.i JOIN norm b ON b.i = d.j
-		WHERE d.dot > 0;
+		WHERE similarity <> 'cosine' OR d.dot > 0) p WHERE score > 0;
 	EXECUTE format('INSERT INTO listed
 		SELECT a.key::text, b.key::text, l.score, l.place, cardinality(n.neighbors),
-			get_byte(n.weights, l.place::int - 1)
+			get_byte(n.weights, l.place::int - 1),
+			CASE WHEN %3$L THEN l.score * (1 + %4$L::float8) / (1 - l.score::float8) ELSE l.score END
 		FROM %1$I.%2$I n JOIN %1$I.items a ON a.id = n.item_id
 		CROSS JOIN unnest(n.neighbors, n.scores) WITH ORDINALITY AS l(j, score, place)
-		LEFT JOIN %1$I.items b ON b.id = l.j', src, model || '_neighbors');
+		LEFT JOIN %1$I.items b ON b.id = l.j', src, model || '_neighbors', similarity = 'llr', shrinkage);
 	ANALYZE norm, pair, listed;
 	RETURN QUERY EXECUTE format('SELECT true, ''published row of unknown item '' || n.item_id FROM %1$I.%2$I n
 		WHERE NOT EXISTS (SELECT FROM %1$I.items WHERE id = n.item_id)', src, model || '_neighbors');
@@ -324,11 +349,11 @@ BEGIN
 	RETURN QUERY SELECT true, format('%s: %s lists %s', model, i, n) FROM listed
 		WHERE n > (params ->> 'k')::int AND place = 1;
 	RETURN QUERY SELECT true, format('%s: list of %s is out of order at %s', model, i, place)
-		FROM (SELECT *, lag(score) OVER (PARTITION BY i ORDER BY place) AS before FROM listed) l
-		WHERE before < score;
+		FROM (SELECT *, lag(shown) OVER (PARTITION BY i ORDER BY place) AS before FROM listed) l
+		WHERE before < shown;
 	RETURN QUERY
 		WITH d AS (SELECT l.i, l.j, l.score AS got, coalesce(p.score, 0) AS want,
-					abs(l.score - coalesce(p.score, 0)) AS diff
+					abs(l.score - coalesce(p.score, 0)) / CASE WHEN unbounded THEN greatest(p.score, 1) ELSE 1 END AS diff
 				   FROM listed l LEFT JOIN pair p USING (i, j))
 		SELECT coalesce(max(diff) > 1e-3, false),
 			   format('%s: %s listed scores, largest difference %s', model, count(*), max(diff)) FROM d
@@ -341,7 +366,7 @@ BEGIN
 		SELECT true, format('%s: %s does not list %s with %s, the last listed has %s', model, p.i, p.j,
 							p.score, coalesce(k.score, 0))
 		FROM pair p LEFT JOIN kth k USING (i)
-		WHERE p.score > coalesce(k.score, 0) + 1e-3 AND
+		WHERE p.score > coalesce(k.score, 0) + 1e-3 * CASE WHEN unbounded THEN greatest(p.score, 1) ELSE 1 END AND
 			NOT EXISTS (SELECT FROM listed l WHERE l.i = p.i AND l.j = p.j) LIMIT 5;
 	RETURN QUERY SELECT * FROM oracle.check_weights(model, (params ->> 'normalize')::boolean, (params ->> 'damping')::float8);
 END $$;
@@ -359,7 +384,7 @@ BEGIN
 	RETURN QUERY
 		WITH shown AS (SELECT j AS i, min(weight) AS low, max(weight) AS high, bool_or(weight IS NULL) AS lacking
 					   FROM listed GROUP BY j),
-		own AS (SELECT i, sqrt(sum(score * score)) AS length, 1e-3 * sqrt(max(n)) AS slack FROM listed GROUP BY i),
+		own AS (SELECT i, sqrt(sum(shown * shown)) AS length, 1e-3 * sqrt(sum(greatest(shown, 1) ^ 2)) AS slack FROM listed GROUP BY i),
 		steps AS (
 			SELECT i, 128 + 8 * ln(u.users / (u.users + damping) / CASE WHEN by_length THEN length ELSE 1 END) / ln(2) AS want,
 				1.1 + CASE WHEN by_length THEN 8 * ln(1 + slack / length) / ln(2) ELSE 0 END AS slack
