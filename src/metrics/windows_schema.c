@@ -88,19 +88,14 @@ void
 windows_create_schema(const RecsysSource *source, const RecsysMetrics *metrics)
 {
 	catalog_execute_as(source->owner, psprintf(tables, quote_identifier(NameStr(source->name))));
+	windows_create_function(source);
 	windows_replace_views(source, metrics);
-}
-
-void
-windows_replace_views(const RecsysSource *source, const RecsysMetrics *metrics)
-{
-	(void) source;
-	(void) metrics;
 }
 
 void
 windows_drop_schema(const RecsysSource *source)
 {
+	windows_drop_views(source);
 	catalog_execute_as(source->owner,
 					   psprintf("DROP TABLE %1$s.windows, %1$s.window_orders, %1$s.window_dimensions, %1$s.window_state",
 								quote_identifier(NameStr(source->name))));
