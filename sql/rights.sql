@@ -34,7 +34,7 @@ SELECT nspowner::regrole FROM pg_namespace WHERE nspname = 'rights_shop';
 SELECT relowner::regrole, count(*) > 5 AS tables FROM pg_class WHERE relnamespace = 'rights_shop'::regnamespace GROUP BY 1;
 SELECT count(*) AS functions_of_others FROM pg_proc
 WHERE pronamespace = 'rights_shop'::regnamespace AND proowner <> 'regress_owner'::regrole;
--- functions run as the owner, with a search_path of their own
+-- functions run as the owner, with a search_path of their own, but for the one that writes, as its caller
 SELECT proname, prosecdef, proconfig FROM pg_proc
 WHERE pronamespace = 'rights_shop'::regnamespace
 	AND NOT (prosecdef AND array_to_string(proconfig, ' ') ~ 'search_path=');

@@ -188,7 +188,7 @@ SELECT count(*), max(score) FROM serve.recommend(101);
 SELECT serve.predict(101, 60);
 RESET force_parallel_mode;
 
--- all functions are described, read-only, and nobody's but the owner's
+-- all functions are described, read-only (but for one), and nobody's but the owner's
 SELECT p.proname, p.provolatile, p.prosecdef, p.proparallel, p.proconfig
 	FROM pg_proc p WHERE pronamespace = 'serve'::regnamespace AND NOT (p.provolatile = 's'
 	AND p.prosecdef AND p.proparallel = 's' AND p.proconfig = '{"search_path=pg_catalog, pg_temp"}'

@@ -273,7 +273,7 @@ put_rate(Row *row, int column, const RatioSample *rate, const RatioSample *contr
 	put_number(row, column, value);
 	if (is_share)
 	{
-		wilson_interval(rate->y, rate->x, normal_z(0.05), &lower, &upper);
+		wilson_interval(rate->y, rate->x, normal_z(1 - 0.95), &lower, &upper);
 		put_number(row, column + 1, lower);
 		put_number(row, column + 2, upper);
 	}

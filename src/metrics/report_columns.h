@@ -1,10 +1,11 @@
 /*
  * report_columns.h
- *	  Columns of experiment_report() and of the view experiments, in order.
+ *	  Columns of the reports that stand in the schema of a source, in order.
  */
 #ifndef RECSYS_METRICS_REPORT_COLUMNS_H
 #define RECSYS_METRICS_REPORT_COLUMNS_H
 
+/* experiment_report() and the view experiments */
 #define REPORT_COLUMNS \
 	"experiment name, variant name, is_control boolean, model name, share double precision, " \
 	"started_at timestamptz, stopped_at timestamptz, users bigint, impressions bigint, clicks " \
@@ -15,5 +16,12 @@
 	"precision, orders bigint, revenue numeric, aov double precision, aov_lift double " \
 	"precision, aov_p double precision, srm_p double precision, impressions_needed bigint, " \
 	"clicks_needed bigint, warning text"
+
+/* attribution() */
+#define ATTRIBUTION_COLUMNS \
+	"dimensions jsonb, impressions bigint, clicks bigint, conversions bigint, orders bigint, " \
+	"revenue numeric, ctr double precision, ctr_lower double precision, ctr_upper double precision, " \
+	"cvr double precision, cvr_lower double precision, cvr_upper double precision, " \
+	"aov double precision"
 
 #endif							/* RECSYS_METRICS_REPORT_COLUMNS_H */

@@ -69,6 +69,16 @@ serve_experiment(ServeCall *call, const char *name, int user_argno, const char *
 	return true;
 }
 
+/* The user's variant; NULL if there is none, or no such experiment. */
+const char *
+serve_variant(ServeCall *call, const char *name, int user_argno)
+{
+	RecsysExperiment *experiment = catalog_experiment(call->source, name, true);
+	int			variant = experiment ? variant_of(call, experiment, user_argno) : -1;
+
+	return variant < 0 ? NULL : experiment->variants[variant];
+}
+
 /* variant(experiment, user_id) */
 Datum
 recsys_variant(PG_FUNCTION_ARGS)

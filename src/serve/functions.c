@@ -79,7 +79,22 @@ static const FunctionSpec functions[] = {
 		"experiment name = NULL",
 		"TABLE (" REPORT_COLUMNS ")", "COST 1000000 ROWS 4",
 	"what the users of each variant did since the experiment started, and whether variants differ from the control by more than chance; NULL: of all experiments. Reads the events of that time at each call, which wants an index on the time column"},
+	{"attribution",
+		"since interval = '7 days', within interval = '1 day', by name[] = NULL",
+		"TABLE (" ATTRIBUTION_COLUMNS ")", "COST 1000000 ROWS 10",
+	"what came of the impressions of the last days (since NULL: of all), by the values of some columns of the events (NULL: model and placement, where there are such columns): each click and conversion belongs to the last impression of the same user and item, at most within before it; the row without dimensions is what belongs to none. Reads the events at each call"},
 };
+
+/* What writes does so with the rights of whoever calls it; see log.c. */
+static const FunctionSpec writing_functions[] = {
+	{"log_recommendations",
+		"user_id $u, k int = 10, model name = NULL, placement text = NULL, event_type text = NULL, columns name[] = NULL",
+		"TABLE (item_id $I, score real, recommendation_id uuid)", "COST 10000 ROWS 10",
+	"recommend(), and an impression of each row into the event table, for which the caller needs INSERT there; event_type NULL: the first type of impressions of track_metrics(); columns NULL: of recommendation_id, model, placement, variant and rank those that the table has are filled"},
+};
+
+#define READS	"STABLE SECURITY DEFINER PARALLEL SAFE SET search_path = pg_catalog, pg_temp"
+#define WRITES	"VOLATILE SECURITY INVOKER PARALLEL UNSAFE"
 
 static const char *
 argument_type(const KeyColumn *key)
@@ -129,18 +144,17 @@ with_types(const RecsysSource *source, const char *text)
 }
 
 static void
-create_function(const RecsysSource *source, const FunctionSpec *spec)
+create_function(const RecsysSource *source, const FunctionSpec *spec, const char *options)
 {
 	char	   *name = quote_qualified_identifier(NameStr(source->name), spec->name);
 	Oid			superuser = BOOTSTRAP_SUPERUSERID;
 
 	catalog_execute_as(superuser,
 					   psprintf("CREATE FUNCTION %s(%s) RETURNS %s "
-								"LANGUAGE c STABLE SECURITY DEFINER PARALLEL SAFE %s "
-								"SET search_path = pg_catalog, pg_temp "
-								"AS '$libdir/recsys', 'recsys_%s'",
+								"LANGUAGE c %s %s AS '$libdir/recsys', 'recsys_%s'",
 								name, with_types(source, spec->arguments),
-								with_types(source, spec->result), spec->estimates, spec->name));
+								with_types(source, spec->result), spec->estimates, options,
+								spec->name));
 	catalog_execute_as(superuser,
 					   psprintf("COMMENT ON FUNCTION %s IS %s", name,
 								quote_literal_cstr(spec->comment)));
@@ -155,5 +169,7 @@ void
 serve_create_functions(const RecsysSource *source)
 {
 	for (int i = 0; i < (int) lengthof(functions); i++)
-		create_function(source, &functions[i]);
+		create_function(source, &functions[i], READS);
+	for (int i = 0; i < (int) lengthof(writing_functions); i++)
+		create_function(source, &writing_functions[i], WRITES);
 }

@@ -32,16 +32,18 @@ int_key(Oid type, int64 value, Datum *key)
 	}
 }
 
-static Oid
-argument_type(KeyKind kind)
+Oid
+serve_argument_type(const KeyColumn *column)
 {
+	KeyKind		kind = column->kind;
+
 	return kind == KEY_INT ? INT8OID : kind == KEY_TEXT ? TEXTOID : UUIDOID;
 }
 
 bool
 key_from_argument(const KeyColumn *column, Oid argtype, Datum value, Datum *key)
 {
-	if (argtype != argument_type(column->kind))
+	if (argtype != serve_argument_type(column))
 		ereport(ERROR,
 				errcode(ERRCODE_DATATYPE_MISMATCH),
 				errmsg("argument of type %s does not fit key column of type %s",

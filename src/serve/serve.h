@@ -105,6 +105,7 @@ extern void serve_use_model_for_user(ServeCall *call, int argno);
 /* See experiment.c. */
 extern bool serve_experiment(ServeCall *call, const char *name, int user_argno,
 							 const char **model);
+extern const char *serve_variant(ServeCall *call, const char *name, int user_argno);
 
 /* Error unless the function's owner may read the events, which exist. */
 extern void serve_check_may_read(const RecsysSource *source);
@@ -123,6 +124,9 @@ extern void served_watch(ServedSource *served, Oid relid);
 #define ITEM_USERS		3
 #define ITEM_TOTAL		4
 #define ITEM_LANDMARK	6
+
+/* Type of arguments that are such keys. */
+extern Oid	serve_argument_type(const KeyColumn *column);
 
 /* Argument of type argtype as a datum of the column's type; false if no key
  * can have that value. */
