@@ -68,11 +68,19 @@ weight_of(const RecsysSource *source, const char *type)
 	return 0;
 }
 
+/* The first type of impressions that metrics are kept of; NULL if there is none. */
+static const char *
+declared_type(const RecsysSource *source)
+{
+	RecsysMetrics *metrics = catalog_metrics(source);
+
+	return metrics && metrics->nimpressions > 0 ? metrics->impressions[0] : NULL;
+}
+
 static const char *
 impression_type(FunctionCallInfo fcinfo, const RecsysSource *source)
 {
 	const char *name = NameStr(source->name);
-	RecsysMetrics *metrics;
 	const char *type;
 
 	if (source->type_column == NULL)
@@ -80,19 +88,14 @@ impression_type(FunctionCallInfo fcinfo, const RecsysSource *source)
 				errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				errmsg("events of source \"%s\" have no type, so impressions could not be told from clicks", name),
 				errhint("Create the source with event_type_column."));
-	if (!PG_ARGISNULL(ARG_EVENT_TYPE))
-		type = text_to_cstring(PG_GETARG_TEXT_PP(ARG_EVENT_TYPE));
-	else
-	{
-		metrics = catalog_metrics(source);
-		if (metrics == NULL || metrics->nimpressions == 0)
-			ereport(ERROR,
-					errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-					errmsg("no event type of source \"%s\" is known as impression", name),
-					errhint("Pass event_type => 'impression', or name it with recsys.track_metrics(%s, impression => '{impression}').",
-							quote_literal_cstr(name)));
-		type = metrics->impressions[0];
-	}
+	type = PG_ARGISNULL(ARG_EVENT_TYPE) ? declared_type(source) :
+		text_to_cstring(PG_GETARG_TEXT_PP(ARG_EVENT_TYPE));
+	if (type == NULL)
+		ereport(ERROR,
+				errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				errmsg("no event type of source \"%s\" is known as impression", name),
+				errhint("Pass event_type => 'impression', or name it with recsys.track_metrics(%s, impression => '{impression}').",
+						quote_literal_cstr(name)));
 	if (weight_of(source, type) > 0)
 		ereport(ERROR,
 				errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
