@@ -132,6 +132,19 @@ typedef struct RecsysMetrics
 	int32		version;		/* grows by one whenever anything changes */
 } RecsysMetrics;
 
+/* A row of recsys.quality: how the models of a source are measured. */
+typedef struct RecsysQuality
+{
+	double		sample;			/* share of the events */
+	int			k;
+	List	   *models;			/* names, of char *; NIL: all */
+	int			per_minute;		/* events at most */
+	int64		keep;			/* microseconds; 0: for ever */
+} RecsysQuality;
+
+/* NULL if it is not measured. */
+extern RecsysQuality *catalog_quality(const RecsysSource *source);
+
 /* The metrics that are kept of a source; NULL if none are. */
 extern RecsysMetrics *catalog_metrics(const RecsysSource *source);
 

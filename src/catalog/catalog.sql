@@ -73,6 +73,16 @@ CREATE TABLE recsys.metrics_declaration (
 );
 COMMENT ON TABLE recsys.metrics_declaration IS 'metrics that are kept of the sources; version grows when they change';
 
+CREATE TABLE recsys.quality (
+	source_id int4 PRIMARY KEY REFERENCES recsys.source ON DELETE CASCADE,
+	sample float8 NOT NULL,
+	k int4 NOT NULL,
+	models name[],
+	per_minute int4 NOT NULL,
+	keep interval
+);
+COMMENT ON TABLE recsys.quality IS 'sources whose models are measured by the events that come in';
+
 CREATE TABLE recsys.rejected_event (
 	source_id int4 REFERENCES recsys.source ON DELETE CASCADE,
 	event_no int8,
@@ -102,6 +112,7 @@ SELECT pg_catalog.pg_extension_config_dump('recsys.metrics_id', '');
 SELECT pg_catalog.pg_extension_config_dump('recsys.source', '');
 SELECT pg_catalog.pg_extension_config_dump('recsys.model', '');
 SELECT pg_catalog.pg_extension_config_dump('recsys.metrics_declaration', '');
+SELECT pg_catalog.pg_extension_config_dump('recsys.quality', '');
 SELECT pg_catalog.pg_extension_config_dump('recsys.rejected_event', '');
 SELECT pg_catalog.pg_extension_config_dump('recsys.rejection', '');
 
@@ -168,6 +179,18 @@ COMMENT ON COLUMN recsys.tracked_metrics.rollup_after IS 'age at which buckets a
 COMMENT ON COLUMN recsys.tracked_metrics.rollup_bucket IS 'length of the buckets that old ones are put together to';
 COMMENT ON COLUMN recsys.tracked_metrics.expire_after IS 'age at which buckets are dropped; NULL: never';
 
+CREATE VIEW recsys.tracked_quality WITH (security_barrier) AS
+	SELECT s.name AS source, q.sample, q.k, q.models, q.per_minute, q.keep
+	FROM recsys.quality q JOIN recsys.source s USING (source_id)
+	WHERE pg_catalog.pg_has_role(s.owner, 'MEMBER');
+COMMENT ON VIEW recsys.tracked_quality IS 'how models are measured, of the sources whose owner''s role the caller has';
+COMMENT ON COLUMN recsys.tracked_quality.source IS 'name of the source';
+COMMENT ON COLUMN recsys.tracked_quality.sample IS 'share of the events of which models are asked';
+COMMENT ON COLUMN recsys.tracked_quality.k IS 'length of the lists in which the item of an event is looked for';
+COMMENT ON COLUMN recsys.tracked_quality.models IS 'names of the models that are asked; NULL: all';
+COMMENT ON COLUMN recsys.tracked_quality.per_minute IS 'of at most so many events per minute they are asked';
+COMMENT ON COLUMN recsys.tracked_quality.keep IS 'age at which figures are dropped; NULL: never';
+
 CREATE VIEW recsys.rejected_events WITH (security_barrier) AS
 	SELECT s.name AS source, r.event_no, r.reason, r.user_key, r.item_key,
 		   r.event_type, r.event_value, r.event_time, r.rejected_at
@@ -194,7 +217,7 @@ COMMENT ON COLUMN recsys.rejections.reason IS 'why events were rejected';
 COMMENT ON COLUMN recsys.rejections.events IS 'how many events were rejected for this reason';
 
 GRANT SELECT ON recsys.sources, recsys.models, recsys.rejected_events, recsys.rejections,
-	recsys.tracked_metrics TO PUBLIC;
+	recsys.tracked_metrics, recsys.tracked_quality TO PUBLIC;
 
 CREATE FUNCTION recsys.create_source(
 	source name,
@@ -353,3 +376,22 @@ RETURNS void
 LANGUAGE c VOLATILE
 AS 'MODULE_PATHNAME', 'recsys_untrack_metrics';
 COMMENT ON FUNCTION recsys.untrack_metrics IS 'drop the metrics of a source, with everything counted';
+
+CREATE FUNCTION recsys.track_quality(
+	source name,
+	sample double precision = 0.01,
+	k int = 10,
+	models name[] = NULL,
+	per_minute int = 600,
+	keep interval = '30 days')
+RETURNS void
+LANGUAGE c VOLATILE
+AS 'MODULE_PATHNAME', 'recsys_track_quality';
+COMMENT ON FUNCTION recsys.track_quality IS
+'measure models by the events that come in: of a share of the events, before one is applied, the worker asks whether its item is among the k that recommend would give the user now. Read the result with model_quality() in the schema of the source. Events of types without weight, and on items that the user has already, are left out. Which events are asked of is chosen by a hash, per_minute of each minute at most; models: NULL means all; figures older than keep are dropped, NULL keeps them. Call it again to change the settings.';
+
+CREATE FUNCTION recsys.untrack_quality(source name)
+RETURNS void
+LANGUAGE c VOLATILE
+AS 'MODULE_PATHNAME', 'recsys_untrack_quality';
+COMMENT ON FUNCTION recsys.untrack_quality IS 'measure the models of a source no more, and drop what was measured';

@@ -105,6 +105,18 @@ enum
 	EXPERIMENT_NATTS = EXPERIMENT_WINNER
 };
 
+/* Columns of recsys.quality, likewise. */
+enum
+{
+	QUALITY_SOURCE_ID = 1,
+	QUALITY_SAMPLE,
+	QUALITY_K,
+	QUALITY_MODELS,
+	QUALITY_PER_MINUTE,
+	QUALITY_KEEP,
+	QUALITY_NATTS = QUALITY_KEEP
+};
+
 /* --- rows of the catalogue tables (store.c) ------------------------------- */
 typedef struct CatalogRow
 {
@@ -121,7 +133,8 @@ typedef enum CatalogKey
 	BY_MODEL_ID,				/* one row of recsys.model */
 	BY_MODEL_SOURCE,			/* the rows of a source */
 	BY_METRICS_SOURCE,			/* one row of recsys.metrics_declaration */
-	BY_EXPERIMENT_SOURCE		/* likewise, of recsys.experiment */
+	BY_EXPERIMENT_SOURCE,		/* likewise, of recsys.experiment */
+	BY_QUALITY_SOURCE			/* one row of recsys.quality */
 } CatalogKey;
 
 extern Oid	store_relation(const char *name);

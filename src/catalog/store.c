@@ -1,7 +1,6 @@
 /*
  * store.c
- *	  Rows of recsys.source, recsys.model, recsys.metrics_declaration and
- *	  recsys.experiment, below SPI.
+ *	  Rows of recsys.source, recsys.model and of what is measured, below SPI.
  *
  * Reads are index scans, cheap enough for every call of recommend().  Writes
  * go straight to the heap: no rights are needed (the SQL functions have
@@ -43,6 +42,7 @@ static const struct
 	[BY_MODEL_SOURCE] = {"model", "model_source_id_name_key", MODEL_SOURCE_ID, F_INT4EQ},
 	[BY_METRICS_SOURCE] = {"metrics_declaration", "metrics_declaration_pkey", METRICS_SOURCE_ID, F_INT4EQ},
 	[BY_EXPERIMENT_SOURCE] = {"experiment", "experiment_source_id_name_key", EXPERIMENT_SOURCE_ID, F_INT4EQ},
+	[BY_QUALITY_SOURCE] = {"quality", "quality_pkey", QUALITY_SOURCE_ID, F_INT4EQ},
 };
 
 /* OID of a relation of schema recsys, InvalidOid if it does not exist. */

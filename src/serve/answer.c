@@ -53,7 +53,13 @@ put_item(Wish *wish, int32 item, double score)
 
 	if (wish->filling)
 		score = Min(wish->last_score, 0);
-	if (wish->explained)
+	if (wish->take)
+	{
+		found = serve_item(wish->call, item) != NULL;
+		if (found)
+			wish->take(wish, item);
+	}
+	else if (wish->explained)
 	{
 		Datum		why[2] = {0};
 		bool		nulls[2] = {wish->from == NULL, false};
@@ -243,6 +249,8 @@ static void
 begin_rows(Wish *wish)
 {
 	serve_open_items(wish->call);
+	if (wish->take)
+		return;
 	if (wish->explained)
 		result_begin_more(wish->call, explained_columns);
 	else

@@ -87,6 +87,8 @@ typedef struct ServeCall
 } ServeCall;
 
 extern void serve_begin(ServeCall *call, FunctionCallInfo fcinfo);
+extern void serve_begin_inside(ServeCall *call, const RecsysSource *source, List *models,
+							   TimestampTz now);
 extern void serve_end(ServeCall *call);
 extern void serve_read_state(ServeCall *call);
 

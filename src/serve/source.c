@@ -275,6 +275,25 @@ serve_begin(ServeCall *call, FunctionCallInfo fcinfo)
 	call->cx.decay = decay_to_now;
 }
 
+/* The stream worker's way: what it knows of the source, the active snapshot. */
+void
+serve_begin_inside(ServeCall *call, const RecsysSource *source, List *models, TimestampTz now)
+{
+	memset(call, 0, sizeof(ServeCall));
+	call->caller = CurrentMemoryContext;
+	call->context = AllocSetContextCreate(CurrentMemoryContext, "recsys call",
+										  ALLOCSET_DEFAULT_SIZES);
+	MemoryContextSwitchTo(call->context);
+	call->snapshot = GetActiveSnapshot();
+	call->now = now;
+	call->served = palloc0(sizeof(ServedSource));
+	call->served->models = models;
+	call->source = source;
+	call->cx.source = source;
+	call->cx.snapshot = call->snapshot;
+	call->cx.decay = decay_to_now;
+}
+
 void
 serve_end(ServeCall *call)
 {
@@ -286,7 +305,8 @@ serve_end(ServeCall *call)
 		checked_close(call->items);
 	if (call->items_by_key)
 		checked_close(call->items_by_key);
-	ReleaseSysCache(call->proc);
+	if (call->proc)
+		ReleaseSysCache(call->proc);
 	MemoryContextSwitchTo(call->caller);
 	MemoryContextDelete(call->context);
 }

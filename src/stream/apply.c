@@ -295,6 +295,8 @@ apply_event_record(Stream *s, SpoolRecord *record, XLogRecPtr commit_end)
 	}
 	else
 	{
+		if (s->quality && record->kind == RECORD_INSERT && !record->extras_only)
+			quality_event(s, &event, commit_end);
 		if (!record->extras_only)
 			apply_event(s, &event, record->kind);
 		if (s->nlive > 0)

@@ -369,6 +369,7 @@ flush_write(Stream *s)
 	rejects_write(s);
 	state_write(s);
 	feeds_write_rows(s);
+	quality_write(s);
 	popular_items_write(s);
 	foreach(lc, s->models)
 	{

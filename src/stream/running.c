@@ -78,6 +78,8 @@ models_close(Stream *s)
 		close_model(s, lfirst(lc));
 	list_free(s->models);
 	s->models = NIL;
+	/* it asks them */
+	quality_close(s);
 }
 
 static void
@@ -143,6 +145,7 @@ models_reload(Stream *s)
 				running->state = running->algorithm->open(&s->host, running->model);
 		}
 		running->model->state = model->state;
+		running->model->fallback = model->fallback;
 		kept = lappend(kept, running);
 	}
 	foreach(lc, s->models)
@@ -151,6 +154,7 @@ models_reload(Stream *s)
 	s->models = kept;
 	MemoryContextSwitchTo(old);
 	feeds_reload(s);
+	quality_reload(s);
 }
 
 /* Inside a transaction, with everything flushed. */

@@ -64,6 +64,9 @@ typedef struct Feed
 	int64		unmatched;
 } Feed;
 
+/* How the models are measured, see quality.c. */
+typedef struct Quality Quality;
+
 /* A model as the worker runs it. */
 typedef struct RunningModel
 {
@@ -142,6 +145,7 @@ typedef struct Stream
 	/* models */
 	ModelHost	host;
 	List	   *models;			/* RunningModel */
+	Quality    *quality;		/* NULL: models are not measured */
 	List	   *feeds;			/* Feed: all consumers, models among them */
 	bool		feeds_due;		/* one of them is not live, or decoding does not
 								 * bring what they want: feeds_follow() */
@@ -277,6 +281,12 @@ extern void feeds_write(Stream *s);
 extern Size feeds_memory(Stream *s);
 extern Size feeds_cached(Stream *s);	/* of those that can do with less */
 extern void feeds_evict(Stream *s, Size target);
+
+/* ---- quality.c: measuring the models by the events -------------------------- */
+extern void quality_reload(Stream *s);	/* inside a transaction, after models_reload() */
+extern void quality_close(Stream *s);
+extern void quality_event(Stream *s, const Event *event, XLogRecPtr lsn);
+extern void quality_write(Stream *s);
 
 /* ---- worker.c ---- */
 extern void stream_create_state(Stream *s);	/* empty caches */
