@@ -89,7 +89,7 @@ recsys_predict(PG_FUNCTION_ARGS)
 	if (item != 0 && call.algorithm && call.algorithm->predict)
 	{
 		history_load(&call, 0, &history);
-		if (history.n > 0)
+		if (history.n > 0 || call.algorithm->impersonal)
 			score = call.algorithm->predict(&call.cx, &history, item);
 	}
 	serve_end(&call);
