@@ -10,9 +10,8 @@
  * row in between is halved.
  *
  * When an item gets another row, those are dropped without which at least "limit"
- * sessions remain.  So there are up to a row's more of them than asked for, which
- * may be retracted before older ones would be missed; whom the list has dropped
- * does not come back.
+ * sessions and a row's more remain.  So many may be retracted before older ones would be
+ * missed; what the list has dropped does not come back.
  *
  * There is no cache.  Changes come sorted, those of an item together, and read and
  * write each row of it once.
@@ -405,7 +404,7 @@ drop_row(Writer *w, const Entry *from)
 
 /*
  * All rows of the item, stored or in memory, from the newest on: once there are enough
- * sessions, the rest goes.
+ * sessions, with some to spare, the rest goes.
  */
 static void
 trim(Writer *w)
@@ -421,7 +420,7 @@ trim(Writer *w)
 	}
 	while (more || at >= 0)
 	{
-		bool		enough = n >= w->postings->limit;
+		bool		enough = n >= (int64) w->postings->limit + POSTING_ROW_SIZE;
 		Entry		from = more ? slot_from(w->t->slot) : first_of_all;
 		Row		   *row = at >= 0 && (!more || !before(&w->rows[at]->from, &from)) ?
 			w->rows[at--] : NULL;
