@@ -45,7 +45,7 @@ SELECT * FROM at.attribution('1 day', NULL);
 SELECT * FROM at.attribution(by => '{model,colour}');
 SELECT * FROM at.attribution(by => '{model,NULL}');
 SELECT * FROM at.attribution(by => '{kind,kind,kind,kind,kind,kind,kind,kind,kind}');
-SELECT * FROM at.attribution(by => ARRAY['x"; SELECT 1; --']::name[]);
+SELECT * FROM at.attribution(by => ARRAY['x"; SELECT 1; --']);
 
 -- --------------------------------------------------- against brute force
 

@@ -88,16 +88,19 @@ check_length(const ArrayType *array, const char *what, int wanted)
 }
 
 static void
-check_variant_name(const Datum *names, int i)
+check_variant_name(char **names, int i)
 {
-	const char *name = NameStr(*DatumGetName(names[i]));
-
-	check_new_name("variant", name);
+	if (names[i] == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("name of variant number %d is null", i + 1),
+				 errhint("Give it a name.")));
+	check_new_name("variant", names[i]);
 	for (int j = 0; j < i; j++)
-		if (strcmp(name, NameStr(*DatumGetName(names[j]))) == 0)
+		if (strcmp(names[i], names[j]) == 0)
 			ereport(ERROR,
 					(errcode(ERRCODE_DUPLICATE_OBJECT),
-					 errmsg("variant \"%s\" is named twice", name),
+					 errmsg("variant \"%s\" is named twice", names[i]),
 					 errhint("Give each variant a name of its own.")));
 }
 
@@ -105,12 +108,11 @@ check_variant_name(const Datum *names, int i)
 static int
 check_variants(ArrayType *variants)
 {
-	Datum	   *names;
-	bool	   *nulls;
+	char	  **names;
 	int			n;
 
 	check_length(variants, "variants", -1);
-	deconstruct_array(variants, NAMEOID, NAMEDATALEN, false, TYPALIGN_CHAR, &names, &nulls, &n);
+	names = experiment_names(PointerGetDatum(variants), &n);
 	if (n < 2 || n > MOST_VARIANTS)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -118,14 +120,7 @@ check_variants(ArrayType *variants)
 				 errhint("Name 2 to %d, the control first, as in variants => '{control,challenger}'.",
 						 MOST_VARIANTS)));
 	for (int i = 0; i < n; i++)
-	{
-		if (nulls[i])
-			ereport(ERROR,
-					(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-					 errmsg("name of variant number %d is null", i + 1),
-					 errhint("Give it a name.")));
 		check_variant_name(names, i);
-	}
 	return n;
 }
 
@@ -149,15 +144,14 @@ check_model(const RecsysSource *source, const char *model)
 static void
 check_models(const RecsysSource *source, ArrayType *models, int nvariants)
 {
-	Datum	   *names;
-	bool	   *nulls;
+	char	  **names;
 	int			n;
 
 	check_length(models, "models", nvariants);
-	deconstruct_array(models, NAMEOID, NAMEDATALEN, false, TYPALIGN_CHAR, &names, &nulls, &n);
+	names = experiment_names(PointerGetDatum(models), &n);
 	for (int i = 0; i < n; i++)
-		if (!nulls[i])
-			check_model(source, NameStr(*DatumGetName(names[i])));
+		if (names[i])
+			check_model(source, names[i]);
 }
 
 static void
@@ -377,7 +371,7 @@ recsys_stop_experiment(PG_FUNCTION_ARGS)
 
 	if (!PG_ARGISNULL(2))
 	{
-		check_winner(experiment, NameStr(*PG_GETARG_NAME(2)));
+		check_winner(experiment, text_to_cstring(PG_GETARG_TEXT_PP(2)));
 		row->values[EXPERIMENT_WINNER] = PG_GETARG_DATUM(2);
 		row->nulls[EXPERIMENT_WINNER] = false;
 		winner = experiment_from_row(row)->winner;

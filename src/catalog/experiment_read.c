@@ -20,19 +20,19 @@ millionths(double share)
 	return (int32) rint(share * ASSIGN_WHOLE);
 }
 
-/* Elements of a name[]; those that are null come as NULL. */
-static char **
-names_of(Datum array, int *n)
+/* Elements of a text[]; those that are null come as NULL. */
+char	  **
+experiment_names(Datum array, int *n)
 {
 	Datum	   *values;
 	bool	   *nulls;
 	char	  **names;
 
-	deconstruct_array(DatumGetArrayTypeP(array), NAMEOID, NAMEDATALEN, false, TYPALIGN_CHAR,
+	deconstruct_array(DatumGetArrayTypeP(array), TEXTOID, -1, false, TYPALIGN_INT,
 					  &values, &nulls, n);
 	names = palloc(sizeof(char *) * Max(*n, 1));
 	for (int i = 0; i < *n; i++)
-		names[i] = nulls[i] ? NULL : pstrdup(NameStr(*DatumGetName(values[i])));
+		names[i] = nulls[i] ? NULL : TextDatumGetCString(values[i]);
 	return names;
 }
 
@@ -79,8 +79,8 @@ experiment_from_row(const CatalogRow *row)
 	experiment->source_id = DatumGetInt32(v[EXPERIMENT_SOURCE_ID]);
 	experiment->name = *DatumGetName(v[EXPERIMENT_NAME]);
 	experiment->salt = TextDatumGetCString(v[EXPERIMENT_SALT]);
-	experiment->variants = names_of(v[EXPERIMENT_VARIANTS], &experiment->nvariants);
-	experiment->models = names_of(v[EXPERIMENT_MODELS], &n);
+	experiment->variants = experiment_names(v[EXPERIMENT_VARIANTS], &experiment->nvariants);
+	experiment->models = experiment_names(v[EXPERIMENT_MODELS], &n);
 	if (n != experiment->nvariants)
 		does_not_fit(experiment);
 	experiment->shares = shares_of(v[EXPERIMENT_SHARES], experiment);
@@ -93,7 +93,7 @@ experiment_from_row(const CatalogRow *row)
 	if (experiment->stopped)
 		experiment->stopped_at = DatumGetTimestampTz(v[EXPERIMENT_STOPPED_AT]);
 	if (!row->nulls[EXPERIMENT_WINNER])
-		experiment->winner = winner_of(experiment, NameStr(*DatumGetName(v[EXPERIMENT_WINNER])));
+		experiment->winner = winner_of(experiment, TextDatumGetCString(v[EXPERIMENT_WINNER]));
 	return experiment;
 }
 

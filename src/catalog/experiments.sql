@@ -12,16 +12,16 @@ CREATE TABLE recsys.experiment (
 	source_id int4 NOT NULL REFERENCES recsys.source ON DELETE CASCADE,
 	name name NOT NULL,
 	salt text NOT NULL,
-	variants name[] NOT NULL,
+	variants text[] NOT NULL,
 	shares float8[] NOT NULL,
-	models name[] NOT NULL,
+	models text[] NOT NULL,
 	traffic float8 NOT NULL,
 	min_lift float8 NOT NULL,
 	significance float8 NOT NULL,
 	power float8 NOT NULL,
 	started_at timestamptz NOT NULL,
 	stopped_at timestamptz,
-	winner name,
+	winner text,
 	UNIQUE (source_id, name)
 );
 COMMENT ON TABLE recsys.experiment IS 'experiments of the sources; arrays are parallel, the control first';
@@ -60,9 +60,9 @@ GRANT SELECT ON recsys.experiments TO PUBLIC;
 CREATE FUNCTION recsys.create_experiment(
 	source name,
 	experiment name,
-	variants name[],
+	variants text[],
 	shares float8[] = NULL,
-	models name[] = NULL,
+	models text[] = NULL,
 	traffic float8 = 1,
 	salt text = NULL,
 	min_lift float8 = 0.05,
@@ -83,7 +83,7 @@ LANGUAGE c VOLATILE
 AS 'MODULE_PATHNAME', 'recsys_alter_experiment';
 COMMENT ON FUNCTION recsys.alter_experiment IS 'change the shares of the variants, or how many users take part; as few users as possible change their variant, and counting begins anew';
 
-CREATE FUNCTION recsys.stop_experiment(source name, experiment name, winner name = NULL)
+CREATE FUNCTION recsys.stop_experiment(source name, experiment name, winner text = NULL)
 RETURNS void
 LANGUAGE c VOLATILE
 AS 'MODULE_PATHNAME', 'recsys_stop_experiment';

@@ -168,6 +168,7 @@ extern void check_metrics(const RecsysSource *source, const CatalogRow *row);
 
 /* --- experiments (experiment_read.c) -------------------------------------- */
 extern RecsysExperiment *experiment_from_row(const CatalogRow *row);
+extern char **experiment_names(Datum array, int *n);
 extern CatalogRow *find_experiment_row(const RecsysSource *source, const char *name);
 extern void check_no_experiment(const RecsysSource *source, const char *name);
 extern void check_model_unused(const RecsysSource *source, const char *model);

@@ -82,7 +82,7 @@ dimensions_of(FunctionCallInfo fcinfo, int argno, const RecsysSource *source, in
 				names[(*n)++] = pstrdup(usual[i]);
 		return names;
 	}
-	deconstruct_array(PG_GETARG_ARRAYTYPE_P(argno), NAMEOID, NAMEDATALEN, false, TYPALIGN_CHAR,
+	deconstruct_array(PG_GETARG_ARRAYTYPE_P(argno), TEXTOID, -1, false, TYPALIGN_INT,
 					  &elements, &nulls, &given);
 	if (given > MOST_DIMENSIONS)
 		ereport(ERROR,
@@ -96,7 +96,7 @@ dimensions_of(FunctionCallInfo fcinfo, int argno, const RecsysSource *source, in
 					errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 					errmsg("a column to group by is null"),
 					errhint("Name columns of the events, as in by => '{model,placement}'."));
-		names[i] = NameStr(*DatumGetName(elements[i]));
+		names[i] = TextDatumGetCString(elements[i]);
 		if (!has_column(source, names[i]))
 			ereport(ERROR,
 					errcode(ERRCODE_UNDEFINED_COLUMN),
@@ -139,7 +139,7 @@ attribution_query(const RecsysSource *source, const RecsysMetrics *m, char **dim
 					 " recsys.last_known(CASE WHEN %2$s THEN ARRAY[%7$s]::text[] END) OVER w AS shown,"
 					 " max(%1$s) FILTER (WHERE %2$s) OVER w AS shown_at"
 					 " FROM %8$s WHERE %1$s >= coalesce($1 - $2, '-infinity') AND %1$s > '-infinity' AND %1$s < $3"
-					 " AND %9$s IS NOT NULL AND %10$s IS NOT NULL AND %11$s"
+					 " AND %12$s AND %11$s"
 					 " WINDOW w AS (PARTITION BY %9$s, %10$s ORDER BY %1$s, NOT %2$s,"
 					 " CASE WHEN %2$s THEN ARRAY[%7$s]::text[] END COLLATE \"C\" ROWS UNBOUNDED PRECEDING)), ",
 					 time, impression,
@@ -149,7 +149,7 @@ attribution_query(const RecsysSource *source, const RecsysMetrics *m, char **dim
 					 m->order_column ? psprintf("%s::text COLLATE \"C\"", events_column(m->order_column)) : "NULL::text",
 					 values.data, events_from(source),
 					 events_column(NameStr(source->user.name)), events_column(NameStr(source->item.name)),
-					 events_counted(source, m));
+					 events_counted(source, m), events_accepted(source));
 	appendStringInfoString(&sql,
 						   "credited AS (SELECT k.*, k.shown_at IS NOT NULL AND k.time <= k.shown_at + $2 AS known FROM known k), "
 						   "part AS (SELECT CASE WHEN known THEN shown END AS shown,"
@@ -159,8 +159,9 @@ attribution_query(const RecsysSource *source, const RecsysMetrics *m, char **dim
 						   " FROM credited WHERE $1 IS NULL OR CASE WHEN known THEN shown_at ELSE time END >= $1"
 						   " GROUP BY 1, 2) ");
 	appendStringInfo(&sql,
-					 "SELECT CASE WHEN shown IS NOT NULL THEN jsonb_object(ARRAY[%s]::text[], shown) END,"
-					 " sum(impressions)::int8, sum(clicks)::int8, sum(conversions)::int8, %s::int8, sum(revenue)"
+					 "SELECT CASE WHEN shown IS NOT NULL THEN jsonb_object(ARRAY[%1$s]::text[], shown) END,"
+					 " sum(impressions)::int8, sum(clicks)::int8, sum(conversions)::int8, %2$s::int8, sum(revenue),"
+					 " sum(revenue) / nullif(%2$s, 0)"
 					 " FROM part GROUP BY shown ORDER BY shown IS NULL, 2 DESC, 3 DESC, 1",
 					 keys.data, m->order_column ? "count(id)" : "sum(conversions)");
 	return sql.data;
@@ -168,7 +169,7 @@ attribution_query(const RecsysSource *source, const RecsysMetrics *m, char **dim
 
 /* ----------------------------------------------------------------- the rows */
 
-/* Columns of the query, which are the first ones of the result. */
+/* Columns of the result; the query has the first ones, and the last. */
 enum
 {
 	OUT_DIMENSIONS,
@@ -230,10 +231,7 @@ put_row(ReturnSetInfo *result, HeapTuple tuple, TupleDesc desc)
 	if (!row.nulls[OUT_DIMENSIONS])
 		put_rate(&row, OUT_CTR, clicks, DatumGetInt64(row.values[OUT_IMPRESSIONS]));
 	put_rate(&row, OUT_CVR, DatumGetInt64(row.values[OUT_CONVERSIONS]), clicks);
-	if (!row.nulls[OUT_REVENUE] && DatumGetInt64(row.values[OUT_ORDERS]) > 0)
-		put_number(&row, OUT_AOV,
-				   DatumGetFloat8(DirectFunctionCall1(numeric_float8_no_overflow, row.values[OUT_REVENUE])) /
-				   DatumGetInt64(row.values[OUT_ORDERS]));
+	row.values[OUT_AOV] = SPI_getbinval(tuple, desc, OUT_REVENUE + 2, &row.nulls[OUT_AOV]);
 	tuplestore_putvalues(result->setResult, result->setDesc, row.values, row.nulls);
 }
 

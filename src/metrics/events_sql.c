@@ -73,6 +73,31 @@ events_counted(const RecsysSource *source, const RecsysMetrics *m)
 	return is_one_of(source, list.data);
 }
 
+static void
+append_key(StringInfo sql, const KeyColumn *key)
+{
+	const char *column = events_column(NameStr(key->name));
+
+	appendStringInfo(sql, "%s%s IS NOT NULL", sql->len > 0 ? " AND " : "", column);
+	if (key->kind == KEY_TEXT)
+		appendStringInfo(sql, " AND octet_length(%s) <= %d", column, RECSYS_MAX_KEY_LEN);
+}
+
+char *
+events_accepted(const RecsysSource *source)
+{
+	StringInfoData sql;
+
+	initStringInfo(&sql);
+	append_key(&sql, &source->user);
+	append_key(&sql, &source->item);
+	/* NaN is larger than any number */
+	if (source->value_column)
+		appendStringInfo(&sql, " AND %s BETWEEN %s AND 1e300", events_column(source->value_column),
+						 source->explicit_feedback ? "-1e300" : "0");
+	return sql.data;
+}
+
 char *
 events_amount(const RecsysMetrics *metrics)
 {

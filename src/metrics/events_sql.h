@@ -22,6 +22,9 @@ extern char *events_is(const RecsysSource *source, char **types, int n);
 /* Whether it is an impression, a click or a conversion. */
 extern char *events_counted(const RecsysSource *source, const RecsysMetrics *metrics);
 
+/* Whether the stream takes it, too: keys and a value that cleaning lets through. */
+extern char *events_accepted(const RecsysSource *source);
+
 /* The amount as numeric; null where there is none, and for NaN and infinity. */
 extern char *events_amount(const RecsysMetrics *metrics);
 

@@ -28,6 +28,7 @@
 #include "utils/datum.h"
 #include "utils/fmgrprotos.h"
 #include "utils/lsyscache.h"
+#include "utils/numeric.h"
 #include "utils/timestamp.h"
 
 #include "catalog/catalog.h"
@@ -72,26 +73,26 @@ report_query(const RecsysSource *source, const RecsysMetrics *m)
 					 "SELECT s.person, s.i, s.c, s.v, recsys.assign_variant($3, s.person::text, $4, $5, $6) AS variant"
 					 " FROM (SELECT %1$s AS person, count(*) FILTER (WHERE %2$s) AS i,"
 					 " count(*) FILTER (WHERE %3$s) AS c, count(*) FILTER (WHERE %4$s) AS v"
-					 " FROM %5$s WHERE %6$s >= $1 AND %6$s < $2 AND %1$s IS NOT NULL AND %7$s GROUP BY 1 OFFSET 0) s), ",
+					 " FROM %5$s WHERE %6$s >= $1 AND %6$s < $2 AND %8$s AND %7$s GROUP BY 1 OFFSET 0) s), ",
 					 user, events_is(source, m->impressions, m->nimpressions),
 					 events_is(source, m->clicks, m->nclicks),
 					 events_is(source, m->conversions, m->nconversions),
-					 events_from(source), time, events_counted(source, m));
+					 events_from(source), time, events_counted(source, m), events_accepted(source));
 	/* without an order column each conversion is an order */
 	appendStringInfo(&sql,
 					 m->order_column ?
 					 "part AS (SELECT %1$s AS person, %2$s AS id, sum(%3$s) AS amount"
-					 " FROM %4$s WHERE %5$s >= $1 AND %5$s < $2 AND %1$s IS NOT NULL AND %6$s GROUP BY 1, 2), "
+					 " FROM %4$s WHERE %5$s >= $1 AND %5$s < $2 AND %7$s AND %6$s GROUP BY 1, 2), "
 					 "bought AS (SELECT p.variant, part.id, sum(part.amount) AS amount"
 					 " FROM part JOIN person p USING (person) GROUP BY 1, 2), " :
 					 "part AS (SELECT %1$s AS person, %2$s AS id, %3$s AS amount"
-					 " FROM %4$s WHERE %5$s >= $1 AND %5$s < $2 AND %1$s IS NOT NULL AND %6$s), "
+					 " FROM %4$s WHERE %5$s >= $1 AND %5$s < $2 AND %7$s AND %6$s), "
 					 "bought AS (SELECT p.variant, part.id, part.amount"
 					 " FROM part JOIN person p USING (person)), ",
 					 user,
 					 m->order_column ? psprintf("%s::text COLLATE \"C\"", events_column(m->order_column)) : "1",
 					 events_amount(m), events_from(source), time,
-					 events_is(source, m->conversions, m->nconversions));
+					 events_is(source, m->conversions, m->nconversions), events_accepted(source));
 	appendStringInfoString(&sql,
 						   "sold AS (SELECT b.variant, count(b.id) AS orders, sum(b.amount) AS revenue,"
 						   " avg(coalesce(b.amount, 0)::float8) FILTER (WHERE b.id IS NOT NULL) AS mean,"
@@ -285,27 +286,36 @@ put_rate(Row *row, int column, const RatioSample *rate, const RatioSample *contr
 	put_number(row, column + 5, ratio_p(rate, control));
 }
 
-/* Revenue by order; NAN without one. */
-static double
+/* Revenue by order, a numeric; 0 without one. */
+static Datum
 order_value(const Figures *f)
 {
 	if (f->orders == 0 || f->revenue == 0)
-		return NAN;
-	return DatumGetFloat8(DirectFunctionCall1(numeric_float8_no_overflow, f->revenue)) / f->orders;
+		return 0;
+	return DirectFunctionCall2(numeric_div, f->revenue,
+							   NumericGetDatum(int64_to_numeric(f->orders)));
+}
+
+static double
+as_float(Datum numeric)
+{
+	return DatumGetFloat8(DirectFunctionCall1(numeric_float8_no_overflow, numeric));
 }
 
 static void
 put_orders(Row *row, const Figures *f, const Figures *control)
 {
-	double		value = order_value(f);
+	Datum		value = order_value(f);
 
 	put(row, OUT_ORDERS, Int64GetDatum(f->orders));
 	if (f->revenue)
 		put(row, OUT_REVENUE, f->revenue);
-	put_number(row, OUT_AOV, value);
-	if (control == NULL || isnan(value) || isnan(order_value(control)))
+	if (value == 0)
 		return;
-	put_number(row, OUT_AOV_LIFT, value / order_value(control) - 1);
+	put(row, OUT_AOV, value);
+	if (control == NULL || order_value(control) == 0)
+		return;
+	put_number(row, OUT_AOV_LIFT, as_float(value) / as_float(order_value(control)) - 1);
 	if (f->orders > 1 && control->orders > 1)
 		put_number(row, OUT_AOV_P,
 				   welch_p(f->order_mean, f->order_variance, f->orders,
@@ -386,18 +396,11 @@ users_ratio_p(const RecsysExperiment *e, const Figures *figures)
 static void
 put_declaration(Row *row, const RecsysExperiment *e, int i)
 {
-	NameData   *variant = palloc0(sizeof(NameData)),
-			   *model = palloc0(sizeof(NameData));
-
-	namestrcpy(variant, e->variants[i]);
 	put(row, OUT_EXPERIMENT, NameGetDatum(&e->name));
-	put(row, OUT_VARIANT, NameGetDatum(variant));
+	put(row, OUT_VARIANT, CStringGetTextDatum(e->variants[i]));
 	put(row, OUT_IS_CONTROL, BoolGetDatum(i == 0));
 	if (e->models[i])
-	{
-		namestrcpy(model, e->models[i]);
-		put(row, OUT_MODEL, NameGetDatum(model));
-	}
+		put(row, OUT_MODEL, CStringGetTextDatum(e->models[i]));
 	put(row, OUT_SHARE, Float8GetDatum((double) e->shares[i] / ASSIGN_WHOLE));
 	put(row, OUT_STARTED_AT, TimestampTzGetDatum(e->started_at));
 	if (e->stopped)

@@ -80,7 +80,7 @@ static const FunctionSpec functions[] = {
 		"TABLE (" REPORT_COLUMNS ")", "COST 1000000 ROWS 4",
 	"what the users of each variant did since the experiment started, and whether variants differ from the control by more than chance; NULL: of all experiments. Reads the events of that time at each call, which wants an index on the time column"},
 	{"attribution",
-		"since interval = '7 days', within interval = '1 day', by name[] = NULL",
+		"since interval = '7 days', within interval = '1 day', by text[] = NULL",
 		"TABLE (" ATTRIBUTION_COLUMNS ")", "COST 1000000 ROWS 10",
 	"what came of the impressions of the last days (since NULL: of all), by the values of some columns of the events (NULL: model and placement, where there are such columns): each click and conversion belongs to the last impression of the same user and item, at most within before it; the row without dimensions is what belongs to none. Reads the events at each call"},
 };
@@ -88,7 +88,7 @@ static const FunctionSpec functions[] = {
 /* What writes does so with the rights of whoever calls it; see log.c. */
 static const FunctionSpec writing_functions[] = {
 	{"log_recommendations",
-		"user_id $u, k int = 10, model name = NULL, placement text = NULL, event_type text = NULL, columns name[] = NULL",
+		"user_id $u, k int = 10, model name = NULL, placement text = NULL, event_type text = NULL, columns text[] = NULL",
 		"TABLE (item_id $I, score real, recommendation_id uuid)", "COST 10000 ROWS 10",
 	"recommend(), and an impression of each row into the event table, for which the caller needs INSERT there; event_type NULL: the first type of impressions of track_metrics(); columns NULL: of recommendation_id, model, placement, variant and rank those that the table has are filled"},
 };

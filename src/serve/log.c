@@ -183,11 +183,11 @@ add_extras(Insert *insert, FunctionCallInfo fcinfo)
 				add_extra(insert, extras[i].column, false);
 		return;
 	}
-	deconstruct_array(PG_GETARG_ARRAYTYPE_P(ARG_COLUMNS), NAMEOID, NAMEDATALEN, false, TYPALIGN_CHAR,
+	deconstruct_array(PG_GETARG_ARRAYTYPE_P(ARG_COLUMNS), TEXTOID, -1, false, TYPALIGN_INT,
 					  &names, &nulls, &n);
 	for (int i = 0; i < n; i++)
 		if (!nulls[i])
-			add_extra(insert, NameStr(*DatumGetName(names[i])), true);
+			add_extra(insert, TextDatumGetCString(names[i]), true);
 }
 
 static char *
