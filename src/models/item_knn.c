@@ -407,4 +407,5 @@ const ModelAlgorithm item_knn_algorithm = {
 	.similar_items = neighbor_table_similar_items,
 	.predict = item_knn_predict,
 	.explain = item_knn_explain,
+	.neighbors_are = "items",
 };

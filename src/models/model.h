@@ -240,6 +240,13 @@ typedef struct ModelAlgorithm
 	 * gives to item */
 	void		(*explain) (ServeContext *cx, const History *history, int32 item,
 							double *contributions);
+	/* whom it asks, for explain_neighbors(): "users", "sessions", or the "items" of the
+	 * history; NULL if it asks nobody */
+	const char *neighbors_are;
+	/* unless these are items: returns how many there are, and in palloc'd memory
+	 * those that hold the item, with what each contributes to its score */
+	int			(*neighbors) (ServeContext *cx, const History *history, int32 item,
+							  int *nholding, ScoredItem **holding);
 	/* the user's vector, palloc'd, of *dim elements; NULL if there is none */
 	float	   *(*user_factors) (ServeContext *cx, const History *history, int *dim);
 	/* how like a user others are: begin with one (NULL: nothing to go by),

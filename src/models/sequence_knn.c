@@ -328,4 +328,5 @@ const ModelAlgorithm sequence_knn_algorithm = {
 	.similar_items = neighbor_table_similar_items,	/* what came after it */
 	.predict = sequence_knn_predict,
 	.explain = sequence_knn_explain,
+	.neighbors_are = "items",
 };

@@ -274,6 +274,26 @@ explain(ServeContext *cx, const History *history, int32 item, double *contributi
 }
 
 static int
+neighbors(ServeContext *cx, const History *history, int32 item, int *nholding, ScoredItem **holding)
+{
+	SessionHood hood;
+	double		weight;
+	int			found;
+
+	search(cx, history, &hood);
+	*nholding = 0;
+	*holding = palloc(sizeof(ScoredItem) * Max(hood.n, 1));
+	weight = session_knn_item_weight(&hood, item);
+	for (int32 v = 0; v < hood.n; v++)
+		if (holds(&hood.neighbors[v], item))
+			(*holding)[(*nholding)++] = (ScoredItem) {hood.neighbors[v].candidate.session,
+				hood.neighbors[v].weight * weight};
+	found = hood.n;
+	session_knn_end(&hood);
+	return found;
+}
+
+static int
 similar_items(ServeContext *cx, int32 item, int k, ScoredItem *out)
 {
 	SessionHood hood;
@@ -322,4 +342,6 @@ const ModelAlgorithm session_knn_algorithm = {
 	.similar_items = similar_items,
 	.predict = predict,
 	.explain = explain,
+	.neighbors_are = "sessions",
+	.neighbors = neighbors,
 };

@@ -92,6 +92,10 @@ typedef struct Neighborhood
 
 extern void user_knn_search(ServeContext *cx, const NeighborQuery *query, Neighborhood *result);
 
+/* ---- user_knn_items.c: items by their users --------------------------------- */
+
+extern int	user_knn_similar_items(ServeContext *cx, int32 item, int k, ScoredItem *out);
+
 /* ---- item -> index, of a history ------------------------------------------ */
 
 typedef struct ItemIndex

@@ -209,6 +209,25 @@ explain(ServeContext *cx, const History *history, int32 item, double *contributi
 	}
 }
 
+static int
+neighbors(ServeContext *cx, const History *history, int32 item, int *nholding, ScoredItem **holding)
+{
+	Neighborhood hood;
+
+	find_neighbors(cx, history, &hood);
+	*nholding = 0;
+	*holding = palloc(sizeof(ScoredItem) * Max(hood.n, 1));
+	for (int v = 0; v < hood.n; v++)
+	{
+		const Neighbor *neighbor = &hood.neighbors[v];
+		double		rating = rating_of(neighbor, item);
+
+		if (!isnan(rating))
+			(*holding)[(*nholding)++] = (ScoredItem) {neighbor->user, neighbor->sim * rating};
+	}
+	return hood.n;
+}
+
 /* Which of many users like one are the most similar is worth a closer look; for
  * recommendations it made no difference. */
 #define SPARE_FACTOR 3
@@ -248,4 +267,7 @@ const ModelAlgorithm user_knn_algorithm = {
 	.predict = predict,
 	.explain = explain,
 	.similar_users = similar_users,
+	.similar_items = user_knn_similar_items,
+	.neighbors_are = "users",
+	.neighbors = neighbors,
 };
