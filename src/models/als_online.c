@@ -47,7 +47,7 @@ als_no_memory(AlsModel *m)
 {
 	ereport(ERROR,
 			errcode(ERRCODE_OUT_OF_MEMORY),
-			errmsg("no memory for the vectors of model \"%s\"", NameStr(m->model->name)),
+			errmsg("no memory for the vectors of model \"%s\"", NameStr(m->w.model->name)),
 			errhint("Lower the model's factors, or free memory."));
 }
 
@@ -65,7 +65,7 @@ static int
 history_of(void *arg, int32_t user, const int32_t **items, const double **weights)
 {
 	AlsModel   *m = arg;
-	Profile    *p = profiles_get(m->host->profiles, user);
+	Profile    *p = profiles_get(m->w.host->profiles, user);
 
 	*items = p->items;
 	*weights = p->weights;
@@ -79,12 +79,9 @@ als_open(ModelHost *host, const RecsysModel *model)
 												  ALLOCSET_DEFAULT_SIZES);
 	AlsModel   *m = MemoryContextAllocZero(context, sizeof(AlsModel));
 
-	m->host = host;
-	m->model = model;
+	embedding_worker_open(&m->w, host, model);
 	m->context = context;
 	m->allocator = histories_allocator(context);
-	m->retrain_interval = params_get(model->params, "retrain_interval");
-	m->retrain_share = params_get(model->params, "retrain_share");
 	return m;
 }
 
@@ -118,7 +115,7 @@ take_history(AlsModel *m, int32 user, int n, const int32 *items, const double *w
 static void
 collect_memory(AlsModel *m)
 {
-	Profiles   *profiles = m->host->profiles;
+	Profiles   *profiles = m->w.host->profiles;
 
 	for (int32 user = 1; user <= profiles_max_user(profiles); user++)
 	{
@@ -136,7 +133,7 @@ collect_memory(AlsModel *m)
 static void
 collect_table(AlsModel *m)
 {
-	ModelHost  *host = m->host;
+	ModelHost  *host = m->w.host;
 	StateTable *t = table_open_state(host->source->nspid, "profiles", "profiles_pkey",
 									 AccessShareLock);
 	int32		current = 0;
@@ -164,11 +161,11 @@ create_online(AlsModel *m)
 {
 	if (m->online)
 		als_online_destroy(m->online);
-	m->online = als_online_create(&m->allocator, m->host->memory_left(m->host) / 2,
+	m->online = als_online_create(&m->allocator, m->w.host->memory_left(m->w.host) / 2,
 								  history_of, m);
 	require(m, m->online != NULL);
 	m->users = 0;
-	m->loaded = false;
+	m->w.loaded = false;
 }
 
 void
@@ -177,14 +174,13 @@ als_build(void *state)
 	AlsModel   *m = state;
 
 	create_online(m);
-	m->host->progress(m->host, "interactions", 0, 0);
+	m->w.host->progress(m->w.host, "interactions", 0, 0);
 	collect_memory(m);
-	if (!m->host->profiles->complete)
+	if (!m->w.host->profiles->complete)
 		collect_table(m);
 	als_online_users(m->online, m->users);
-	m->log_from = m->host->change_lsn;
-	m->relid = als_version_relid(m);
-	m->look = true;
+	m->log_from = m->w.host->change_lsn;
+	embedding_worker_build(&m->w);
 }
 
 /* ----------------------------------------------------------------------- log */
@@ -208,25 +204,25 @@ log_change(AlsModel *m, int32 item)
 	}
 	if (m->log_tail - m->log_head == m->log_max)
 		m->log_from = m->log[m->log_head++ & (m->log_max - 1)].lsn;
-	m->log[m->log_tail++ & (m->log_max - 1)] = (LoggedChange) {m->host->change_lsn, item};
+	m->log[m->log_tail++ & (m->log_max - 1)] = (LoggedChange) {m->w.host->change_lsn, item};
 }
 
 /* What is known of the time after the training without the log. */
 static void
 touch_by_time(AlsModel *m)
 {
-	TimestampTz since = m->version.trained_at -
-		(TimestampTz) (m->version.seconds * USECS_PER_SEC) - TOUCH_MARGIN_MS * INT64CONST(1000);
+	TimestampTz since = m->w.version.trained_at -
+		(TimestampTz) (m->w.version.seconds * USECS_PER_SEC) - TOUCH_MARGIN_MS * INT64CONST(1000);
 
-	for (int32 item = 1; item < m->host->items->next; item++)
-		if (m->host->items->totals[item].last_time >= since)
+	for (int32 item = 1; item < m->w.host->items->next; item++)
+		if (m->w.host->items->totals[item].last_time >= since)
 			require(m, als_online_touch(m->online, item));
 }
 
 void
 als_replay(AlsModel *m)
 {
-	XLogRecPtr	applied = m->version.applied_lsn;
+	XLogRecPtr	applied = m->w.version.applied_lsn;
 
 	if (applied < m->log_from)
 		touch_by_time(m);
@@ -279,8 +275,8 @@ als_reset(void *state)
 	create_online(m);
 	als_online_users(m->online, 0);
 	m->log_head = m->log_tail;
-	m->log_from = m->void_lsn = m->host->change_lsn;
-	m->voided = true;
+	m->log_from = m->w.void_lsn = m->w.host->change_lsn;
+	m->w.voided = true;
 }
 
 /* ------------------------------------------------------------------- publish */
@@ -289,11 +285,11 @@ als_reset(void *state)
 static double
 scale_now(AlsModel *m)
 {
-	const RecsysSource *source = m->host->source;
+	const RecsysSource *source = m->w.host->source;
 
 	if (source->half_life == 0 || source->explicit_feedback)
 		return 1;
-	return exp2(m->host->profiles->landmark -
+	return exp2(m->w.host->profiles->landmark -
 				(double) GetCurrentTimestamp() / USECS_PER_SEC / source->half_life);
 }
 
@@ -322,19 +318,19 @@ als_publish(void *state, bool all)
 	TimestampTz now = GetCurrentTimestamp();
 	bool		done = true;
 
-	if (!als_lock_tables(m))
+	if (!embedding_worker_lock(&m->w))
 		return true;			/* the catalogue will tell */
-	if (m->voided)
+	if (m->w.voided)
 		als_write_void(m);
-	if (m->look)
+	if (m->w.look)
 		als_follow_version(m);
-	if (m->loaded)
+	if (m->w.loaded)
 	{
 		done = solve_items(m, all);
 		done &= als_write_vectors(m, all || now >= TimestampTzPlusMilliseconds(m->gram_at, GRAM_MS));
 	}
-	if (m->old_version != 0)
-		done &= als_delete_old(m) || all;
+	if (m->w.old_version != 0)
+		done &= embedding_worker_delete_old(&m->w) || all;
 	return done;
 }
 
@@ -343,11 +339,11 @@ als_flush(void *state)
 {
 	AlsModel   *m = state;
 
-	if (!als_lock_tables(m))
+	if (!embedding_worker_lock(&m->w))
 		return;
-	if (m->voided)
+	if (m->w.voided)
 		als_write_void(m);
-	if (m->loaded)
+	if (m->w.loaded)
 		(void) als_write_vectors(m, true);
 }
 
@@ -355,10 +351,7 @@ bool
 als_published(void *state)
 {
 	AlsModel   *m = state;
-	bool		told = m->told;
-
-	m->told = false;
-	return told;
+	return embedding_worker_published(&m->w);
 }
 
 /* ------------------------------------------------------------------ trainings */
@@ -368,36 +361,15 @@ als_retrained(void *state)
 {
 	AlsModel   *m = state;
 
-	m->look = true;
-}
-
-/* Does a version fit the parameters as they are declared? */
-static bool
-is_trained(const AlsModel *m)
-{
-	return m->loaded && m->version.params_version == m->model->version;
+	m->w.look = true;
 }
 
 TrainingNeed
 als_training_need(void *state, int64 events, TimestampTz *due_at)
 {
 	AlsModel   *m = state;
-	double		news = (double) (events - m->version.events);
 
-	*due_at = DT_NOEND;
-	if (m->look)
-		return TRAINING_UNKNOWN;
-	if (als_online_interactions(m->online) == 0)
-		return is_trained(m) ? TRAINING_NOT_NEEDED : TRAINING_IMPOSSIBLE;
-	if (!is_trained(m))
-		return TRAINING_NEEDED;
-	/* less events than there were: the state was rebuilt from another table */
-	if (m->retrain_share > 0 && fabs(news) > m->retrain_share * Max(m->version.events, 1))
-		return TRAINING_DUE;
-	if (m->retrain_interval == 0 || news == 0)
-		return TRAINING_NOT_NEEDED;
-	*due_at = m->version.trained_at + (TimestampTz) (m->retrain_interval * USECS_PER_SEC);
-	return *due_at <= GetCurrentTimestamp() ? TRAINING_DUE : TRAINING_NOT_NEEDED;
+	return embedding_worker_need(&m->w, als_online_interactions(m->online) > 0, events, due_at);
 }
 
 bool
@@ -405,5 +377,5 @@ als_has_version(void *state)
 {
 	AlsModel   *m = state;
 
-	return m->loaded;
+	return m->w.loaded;
 }

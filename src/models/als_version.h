@@ -12,6 +12,7 @@
 
 #include "compat.h"
 #include "models/als.h"
+#include "models/embedding_worker.h"
 #include "numeric/als_online.h"
 
 /* A change, for a version whose training has not seen it. */
@@ -23,22 +24,11 @@ typedef struct LoggedChange
 
 typedef struct AlsModel
 {
-	ModelHost  *host;
-	const RecsysModel *model;
+	EmbeddingWorker w;
 	MemoryContext context;
 	Allocator	allocator;
 	AlsOnline  *online;
 	int64		users;			/* with a history */
-	double		retrain_interval;	/* seconds; 0: never */
-	double		retrain_share;	/* of new events; 0: never */
-
-	Oid			relid;			/* <model>_version */
-	EmbeddingVersion version;	/* the row as last seen; version 0: none */
-	bool		loaded;			/* its vectors are in "online" */
-	bool		look;			/* there may be a newer one */
-	bool		voided;			/* by TRUNCATE; the row says so not yet */
-	XLogRecPtr	void_lsn;		/* versions trained on less are void */
-	bool		told;			/* vectors were written, see als_published() */
 	TimestampTz gram_at;		/* when the matrix was last written */
 
 	/* ring of the newest changes, complete after log_from */
@@ -47,22 +37,12 @@ typedef struct AlsModel
 				log_tail,
 				log_max;
 	XLogRecPtr	log_from;
-
-	/* rows of older versions */
-	int32		old_version;	/* 0: none left */
-	int32		old_item;		/* next one to delete */
 } AlsModel;
 
 /* No memory. */
 pg_noreturn extern void als_no_memory(AlsModel *m);
 
 /* ---- als_version.c; all in a transaction of the worker's */
-
-extern Oid	als_version_relid(AlsModel *m);	/* InvalidOid: it is gone */
-
-/* The model's tables, kept from being dropped until the end of the transaction;
- * false: they are gone. */
-extern bool als_lock_tables(AlsModel *m);
 
 /* If there is another version than the one loaded, load it. */
 extern void als_follow_version(AlsModel *m);
@@ -75,9 +55,6 @@ extern bool als_write_vectors(AlsModel *m, bool gram);
 
 /* TRUNCATE: an empty version takes the place of the one that there is. */
 extern void als_write_void(AlsModel *m);
-
-/* Delete rows of older versions for a while.  False: some are left. */
-extern bool als_delete_old(AlsModel *m);
 
 /* ---- als_online.c */
 
