@@ -88,7 +88,7 @@ real_sqrt(float x)
 #define LANES	16
 #define ROWS	12
 #define NAME(x)	x##_avx512
-#define TARGET	__attribute__((target("avx512f,avx512vl,avx512dq,avx512bw,avx2,fma,prefer-vector-width=512")))
+#define TARGET	__attribute__((target("avx512f,avx512vl,avx512dq,avx512bw,avx2,fma")))
 #include "numeric/nn_kernel_impl.h"
 
 #endif
