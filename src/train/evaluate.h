@@ -38,6 +38,7 @@ typedef struct HeldOut
 
 /* evaluate_read.c; under the active snapshot, into CurrentMemoryContext */
 extern void evaluation_read(const RecsysSource *source, Interactions *all);
+extern void interactions_free(Interactions *all);
 
 /* evaluate_split.c: fold counts from 1.  The training part has all users. */
 extern void evaluation_split(const Evaluation *e, const TestRow *test, const Interactions *all,

@@ -136,3 +136,13 @@ evaluation_read(const RecsysSource *source, Interactions *all)
 	checked_close(t);
 	order_by_time(all);
 }
+
+void
+interactions_free(Interactions *all)
+{
+	pfree(all->users);
+	pfree(all->offsets);
+	pfree(all->items);
+	pfree(all->weights);
+	pfree(all->times);
+}

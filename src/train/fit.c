@@ -7,6 +7,7 @@
 #include "train/fit.h"
 
 extern const FitAlgorithm fit_als;
+extern const FitAlgorithm fit_gru4rec;
 extern const FitAlgorithm fit_item_knn;
 extern const FitAlgorithm fit_sequence_knn;
 extern const FitAlgorithm fit_user_knn;
@@ -28,6 +29,7 @@ static const FitAlgorithm fit_popular = {.name = "popular",.fit = fit_popular_li
 
 static const FitAlgorithm *const algorithms[] = {
 	&fit_als,
+	&fit_gru4rec,
 	&fit_item_knn,
 	&fit_popular,
 	&fit_sequence_knn,

@@ -139,9 +139,12 @@ train(TrainingShared *training)
 	pgstat_report_activity(STATE_RUNNING,
 						   psprintf("training model %s of source %s", NameStr(t->model->name),
 									NameStr(t->source->name)));
-	if (strcmp(t->model->algorithm, "als") != 0)
+	if (strcmp(t->model->algorithm, "als") == 0)
+		als_train(t);
+	else if (strcmp(t->model->algorithm, "gru4rec") == 0)
+		gru4rec_train(t);
+	else
 		elog(ERROR, "algorithm \"%s\" has no training", t->model->algorithm);
-	als_train(t);
 }
 
 static void

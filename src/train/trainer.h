@@ -14,6 +14,7 @@
 
 #include "catalog/catalog.h"
 #include "models/embedding.h"
+#include "models/weights.h"
 #include "stream/trainings.h"
 
 typedef struct Trainer
@@ -55,6 +56,8 @@ typedef struct TrainedVectors
 	const float *vectors;		/* items x dim */
 	const float *item_gram;		/* dim x dim */
 	const float *user_gram;		/* likewise */
+	const ModelWeights *weights;	/* of a network; NULL: it has none */
+	int			nweights;
 } TrainedVectors;
 
 /* Writes it as the model's new version, in a transaction of its own. */
@@ -62,6 +65,9 @@ extern void version_replace(Trainer *t, const TrainedVectors *trained);
 
 /* als_train.c */
 extern void als_train(Trainer *t);
+
+/* gru4rec_train.c */
+extern void gru4rec_train(Trainer *t);
 
 /* evaluate.c */
 extern void training_evaluate(TrainingShared *training);

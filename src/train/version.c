@@ -233,6 +233,8 @@ version_replace(Trainer *t, const TrainedVectors *trained)
 	LockRelation(factors->rel, RowExclusiveLock);
 	write_vectors(t, factors, trained, seen.version + 1, seen.publish + 1);
 	checked_close(factors);
+	if (trained->weights != NULL)
+		weights_replace(t->source, t->model, seen.version + 1, trained->weights, trained->nweights);
 	vectors_prepare(t->model->id, seen.version + 1, trained->dim,
 					vectors_cosine_dim(t->source, trained->dim), trained->item_gram,
 					trained->items, trained->item_ids, trained->vectors);
