@@ -129,7 +129,8 @@ since_query(ServeCall *call)
 					 format_type_be_qualified(source->item.type),
 					 column_ref(NameStr(source->user.name)), time);
 	append_contribution(&sql, source);
-	appendStringInfo(&sql, " AS contribution FROM %s%s AS e WHERE %s >= now() - $1"
+	/* further back than that begins time itself */
+	appendStringInfo(&sql, " AS contribution FROM %s%s AS e WHERE %s >= now() - least($1, interval '6500 years')"
 					 " AND %s <= statement_timestamp() + interval '%d seconds'",
 					 get_rel_relkind(source->events) == RELKIND_PARTITIONED_TABLE ? "" : "ONLY ",
 					 quote_qualified_identifier(get_namespace_name(get_rel_namespace(source->events)),
