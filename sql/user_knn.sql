@@ -47,7 +47,7 @@ SELECT item_id FROM knn.recommend_session('{}', 2, 'plain');
 SELECT item_id, round(score::numeric, 6) AS score FROM knn.recommend(1, 5, 'plain', items => '{d,e}');
 SELECT item_id, round(score::numeric, 6) AS score FROM knn.recommend(1, 1, 'plain', exclude => '{c}');
 SELECT item_id, round(score::numeric, 6) AS score FROM knn.recommend(1, 4, 'plain', exclude_seen => false);
--- it says nothing about items alone: popular answers
+-- items by the users who have them: the cosine
 SELECT * FROM knn.similar_items('a', 2, 'plain');
 
 -- an event of this very transaction: 5 now has e and a
