@@ -189,6 +189,10 @@ windows_open(ModelHost *host, const ConsumerDeclaration *declaration)
 static void
 windows_close(void *state)
 {
+	Windows    *w = state;
+
+	if (w->other_warned > 0)
+		w->host->warn(w->host, NULL);
 	MemoryContextDelete(((Windows *) state)->context);
 }
 
@@ -374,6 +378,19 @@ optional_time(TupleTableSlot *slot, int column)
 	return slot->tts_isnull[column] ? DT_NOBEGIN : DatumGetTimestampTz(slot->tts_values[column]);
 }
 
+/* Too many combinations are nothing that mends itself. */
+static void
+warn_of_other(Windows *w)
+{
+	if (w->other == w->other_warned)
+		return;
+	w->host->warn(w->host, w->other <= 0 ? NULL :
+				  psprintf("metrics: " INT64_FORMAT " events are counted as other, with more than %d combinations of dimension values;"
+						   " raise max_combinations with recsys.alter_metrics(), or choose dimensions with fewer values",
+						   w->other, w->metrics->max_combinations));
+	w->other_warned = w->other;
+}
+
 static void
 windows_load(void *state)
 {
@@ -399,6 +416,7 @@ windows_load(void *state)
 	table_close_state(t, AccessShareLock);
 	combinations_load(w);
 	users_load(w);
+	warn_of_other(w);
 }
 
 static void
@@ -463,6 +481,7 @@ windows_write(void *state)
 	cells_write(w);
 	age_windows(w);
 	write_state(w);
+	warn_of_other(w);
 }
 
 static Size

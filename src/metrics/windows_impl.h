@@ -131,6 +131,7 @@ typedef struct Windows
 	TimestampTz expired_until;	/* likewise */
 	int64		expired;
 	int64		other;
+	int64		other_warned;	/* what recsys.status says */
 	int64		without_amount;
 } Windows;
 

@@ -128,6 +128,8 @@ typedef struct ModelHost
 	void		(*progress) (struct ModelHost *host, const char *phase,
 							 int64 done, int64 total);
 	Size		(*memory_left) (struct ModelHost *host);	/* of recsys.memory */
+	/* shown in recsys.status until it is NULL */
+	void		(*warn) (struct ModelHost *host, const char *message);
 	/* a snapshot of the events table that is not behind what has been fed */
 	void		(*push_snapshot) (struct ModelHost *host);
 } ModelHost;

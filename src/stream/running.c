@@ -101,6 +101,14 @@ host_memory_left(ModelHost *host)
 }
 
 static void
+host_warn(ModelHost *host, const char *message)
+{
+	Stream	   *s = (Stream *) ((char *) host - offsetof(Stream, host));
+
+	shared_report_warning(s->shared, message);
+}
+
+static void
 host_push_snapshot(ModelHost *host)
 {
 	horizon_push_snapshot((Stream *) ((char *) host - offsetof(Stream, host)));
@@ -122,6 +130,7 @@ models_reload(Stream *s)
 	s->host.progress = host_progress;
 	s->host.memory_left = host_memory_left;
 	s->host.push_snapshot = host_push_snapshot;
+	s->host.warn = host_warn;
 	foreach(lc, declared)
 	{
 		RecsysModel *model = lfirst(lc);

@@ -193,6 +193,7 @@ reset_report(SourceShared *s)
 	s->rate_at = s->commit_time = 0;
 	s->rejected = s->unmatched = 0;
 	s->memory = 0;
+	s->warning[0] = '\0';
 	SpinLockRelease(&s->mutex);
 }
 
@@ -411,15 +412,33 @@ shared_progress(SourceShared *s, const char *phase, int64 done, int64 total)
 	SpinLockRelease(&s->mutex);
 }
 
-/* The text is cut between characters, for it may end anywhere. */
+/* A text that may end anywhere is cut between characters. */
+static int
+length_to_report(const char *message)
+{
+	int			len = strlen(message);
+
+	return len < RECSYS_ERROR_LEN ? len : pg_mbcliplen(message, len, RECSYS_ERROR_LEN - 1);
+}
+
+void
+shared_report_warning(SourceShared *s, const char *message)
+{
+	int			len = message ? length_to_report(message) : 0;
+
+	SpinLockAcquire(&s->mutex);
+	if (len > 0)
+		memcpy(s->warning, message, len);
+	s->warning[len] = '\0';
+	SpinLockRelease(&s->mutex);
+}
+
 void
 shared_report_error(SourceShared *s, const char *message)
 {
 	TimestampTz now = GetCurrentTimestamp();
-	int			len = strlen(message);
+	int			len = length_to_report(message);
 
-	if (len >= RECSYS_ERROR_LEN)
-		len = pg_mbcliplen(message, len, RECSYS_ERROR_LEN - 1);
 	SpinLockAcquire(&s->mutex);
 	memcpy(s->last_error, message, len);
 	s->last_error[len] = '\0';

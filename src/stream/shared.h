@@ -98,6 +98,7 @@ typedef struct SourceShared
 	bool		models_dirty;	/* a commit changed recsys.model or source */
 	int			resync_wanted;	/* requests by resync(); served = resync_done */
 	int			resync_done;
+	char		warning[RECSYS_ERROR_LEN];	/* of what runs, "" if there is none */
 	char		last_error[RECSYS_ERROR_LEN];
 	TimestampTz last_error_at;
 
@@ -130,6 +131,8 @@ extern void shared_set_state(SourceShared *s, SourceState state);	/* broadcasts 
 
 /* phase NULL: nothing in progress.  A new phase starts its clock. */
 extern void shared_progress(SourceShared *s, const char *phase, int64 done, int64 total);
+/* A lasting state that the owner should know of; NULL: it is over. */
+extern void shared_report_warning(SourceShared *s, const char *message);
 extern void shared_report_error(SourceShared *s, const char *message);
 
 /* Kills this process with SIGKILL if a test asked for it at this step. */

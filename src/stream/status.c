@@ -50,6 +50,7 @@ enum
 	STATUS_FAILURES,
 	STATUS_LAST_ERROR,
 	STATUS_LAST_ERROR_AT,
+	STATUS_WARNING,
 	STATUS_PHASE,
 	STATUS_PHASE_DONE,
 	STATUS_PHASE_TOTAL,
@@ -176,6 +177,8 @@ put_report(StatusRow *row, SourceShared *s)
 	put_lsn(row, STATUS_PUBLISHED_LSN, Max(copy.published_lsn, copy.shown_lsn));
 	put(row, STATUS_FAILURES, Int32GetDatum(shared_healthy(&copy) ? 0 : copy.failures));
 	put_error(row, copy.last_error, copy.last_error_at);
+	if (copy.warning[0] != '\0' && copy.pid != 0)
+		put(row, STATUS_WARNING, CStringGetTextDatum(copy.warning));
 	if (copy.phase[0] != '\0' && copy.pid != 0)
 	{
 		put(row, STATUS_PHASE, CStringGetTextDatum(copy.phase));

@@ -63,6 +63,7 @@ CREATE FUNCTION recsys.source_status(
 	OUT failures int,
 	OUT last_error text,
 	OUT last_error_at timestamptz,
+	OUT warning text,
 	OUT phase text,
 	OUT phase_done bigint,
 	OUT phase_total bigint,
@@ -79,7 +80,7 @@ CREATE VIEW recsys.status AS
 		   retained_wal_bytes, applied_lsn, flushed_lsn, published_lsn,
 		   pg_catalog.round(events_per_second::numeric, 1)::double precision AS events_per_second,
 		   events_applied, rejected, unmatched, memory_bytes, worker_pid, failures,
-		   last_error, last_error_at
+		   last_error, last_error_at, warning
 	FROM recsys.source_status();
 COMMENT ON VIEW recsys.status IS 'how the sources stream, of those whose owner''s role the caller has';
 COMMENT ON COLUMN recsys.status.source IS 'name of the source';
@@ -99,5 +100,6 @@ COMMENT ON COLUMN recsys.status.worker_pid IS 'process that streams the source, 
 COMMENT ON COLUMN recsys.status.failures IS 'failures of the worker in a row';
 COMMENT ON COLUMN recsys.status.last_error IS 'last error of the worker since the server started; it may be past';
 COMMENT ON COLUMN recsys.status.last_error_at IS 'when that happened';
+COMMENT ON COLUMN recsys.status.warning IS 'what is not as declared, and what to do about it; NULL if all is well';
 
 GRANT SELECT ON recsys.status TO PUBLIC;
