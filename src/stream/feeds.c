@@ -462,6 +462,7 @@ feeds_begin_filling(Stream *s, XLogRecPtr lsn, bool all)
 
 		if (feed->live && !all)
 			continue;
+		check_columns(s, feed);
 		feed->filling = feed->live = feed->loaded = feed->row_dirty = true;
 		feed->from = lsn;
 		feed->unmatched = 0;
