@@ -125,7 +125,7 @@ sub changes
 		UPDATE $table SET note = 'n' WHERE id % 3 = 0;
 		UPDATE $table SET shop = sess, note = 'm' WHERE id % 17 = 0;
 		UPDATE $table SET sess = NULL WHERE id % 19 = 0;
-		UPDATE $table SET sess = 'back', i = i + 1 WHERE sess IS NULL AND id % 2 = 0;
+		UPDATE $table SET sess = 'back' || id / 40, i = i + 1 WHERE sess IS NULL AND id % 2 = 0;
 		UPDATE $table SET u = NULL WHERE id % 101 = 0;
 		UPDATE $table SET u = 7 WHERE u IS NULL AND id % 2 = 0;
 		DELETE FROM $table WHERE id % 23 = 0;
@@ -184,7 +184,7 @@ $o->run("SELECT recsys.pause('shop')");
 $o->run(rows(100) . "ALTER TABLE events ADD basket text;" . rows(100) . "
 	UPDATE events SET basket = shop || '!' WHERE id % 3 = 0;
 	SELECT recsys.create_model('shop', 'fresh', 'session_knn', '{\"session_column\": \"basket\"}');
-	UPDATE events SET basket = 'b' WHERE id % 5 = 0;");
+	UPDATE events SET basket = 'b' || id / 40 WHERE id % 5 = 0;");
 $o->run("SELECT recsys.resume('shop')");
 sessions_ok('shop', 'fresh', 'basket', 'a column added under way');
 sessions_ok('shop', 'first', 'sess', 'a column added under way');
@@ -229,7 +229,7 @@ $o->check('keyed', 'histories follow them', exact => 1);
 is($o->run("SELECT unmatched FROM keyed.state"), 0, 'all of them');
 is($o->run("SELECT (SELECT sum(cardinality(items)) FROM keyed.m_sessions) = (SELECT count(*) FROM had)"), 't', 'the sessions are as they were');
 $o->run("ALTER TABLE keyed REPLICA IDENTITY FULL; SELECT recsys.resync('keyed');" . rows(300, 'keyed') . "
-	DELETE FROM keyed WHERE id % 7 = 1; UPDATE keyed SET sess = 'another' WHERE id % 7 = 3;");
+	DELETE FROM keyed WHERE id % 7 = 1; UPDATE keyed SET sess = 'another' || id / 40 WHERE id % 7 = 3;");
 sessions_ok('keyed', 'm', 'sess', 'and right again with a full identity');
 is($o->run("SELECT unmatched FROM keyed.consumers"), 0, 'whose count begins anew');
 # no old row at all
@@ -259,7 +259,7 @@ $o->run("
 ");
 sessions_ok('parts', 'm', 'sess', 'a partitioned table');
 $o->run("ALTER TABLE parts ATTACH PARTITION p2 FOR VALUES FROM (1001) TO (2001);" . rows(100, 'parts') . rows(100, 'p2') . "
-	DELETE FROM p2 WHERE id % 3 = 0; UPDATE parts SET sess = 'moved' WHERE id % 5 = 0;");
+	DELETE FROM p2 WHERE id % 3 = 0; UPDATE parts SET sess = 'moved' || id / 40 WHERE id % 5 = 0;");
 sessions_ok('parts', 'm', 'sess', 'a partition attached with rows');
 # filled as of a position behind an ATTACH that the stream has yet to bring
 $o->run("SELECT recsys.pause('parts')");
