@@ -18,13 +18,15 @@
 #include "state/checked.h"
 #include "state/trend_counts.h"
 
+/* An event whose time lies ahead counts more than 1, by as many windows. */
+#define SHORTEST_WINDOW	60
 #define LONGEST_WINDOW (100.0 * 365 * 86400)
 
 static const ParamSpec trending_param_specs[] = {
 	/* now: as long as an event counts 1/e */
-	{.name = "window", PARAM_INTERVAL, 1, LONGEST_WINDOW, .interval = "1 day"},
+	{.name = "window", PARAM_INTERVAL, SHORTEST_WINDOW, LONGEST_WINDOW, .interval = "1 day"},
 	/* before: likewise */
-	{.name = "baseline", PARAM_INTERVAL, 2, LONGEST_WINDOW, .interval = "7 days"},
+	{.name = "baseline", PARAM_INTERVAL, 2 * SHORTEST_WINDOW, LONGEST_WINDOW, .interval = "7 days"},
 	/* standard deviations by which it must be more than before */
 	{.name = "z", PARAM_FLOAT, 0, 10, 2.33},
 	/* events that weigh as much as the belief that nothing has changed */
@@ -34,7 +36,7 @@ static const ParamSpec trending_param_specs[] = {
 
 static const ParamSpec popular_param_specs[] = {
 	/* an event counts 1/e after that; null: as in histories, of all times */
-	{.name = "window", PARAM_INTERVAL, 1, LONGEST_WINDOW},
+	{.name = "window", PARAM_INTERVAL, SHORTEST_WINDOW, LONGEST_WINDOW},
 	{.name = NULL}
 };
 

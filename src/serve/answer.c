@@ -284,7 +284,7 @@ fill_up(Wish *wish, const RecsysModel *asked, const History *history, const char
 	for (int32 place = 0; wish->left > 0 && popular == NULL &&
 		 (model = serve_fallback(call, place)) != NULL; place = model->fallback)
 	{
-		if (model == asked)
+		if (asked && model->id == asked->id)
 			continue;
 		serve_take_model(call, model);
 		if (is_popular_list(call))
@@ -316,6 +316,9 @@ answer(Wish *wish, const History *history, const char *nobody)
 	if (wish->left == 0)
 		return;
 	close_round(wish, !(algorithm && algorithm->ranks_all));
+	/* a model may repeat items of a session; what fills up does not */
+	for (int i = 0; wish->in_session && i < history->n; i++)
+		candidates_mark(wish->candidates, history->items[i], CANDIDATE_EXCLUDED);
 	fill_up(wish, asked, history, why_short(wish, history, nobody));
 	if (wish->left > 0 && wish->nothers > 0)
 	{

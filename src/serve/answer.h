@@ -18,6 +18,7 @@ typedef struct Wish
 				maxallowed;
 	RankKey    *allowed;		/* by popularity; the items of the restriction */
 	bool		explained;		/* rows say whose answer they are */
+	bool		in_session;		/* the history is a session */
 	void		(*take) (struct Wish *wish, int32 item);	/* instead of putting rows out */
 
 	/* answer.c */

@@ -26,7 +26,7 @@ static const Oid neighbor_columns[] = {TEXTOID, INT4OID, INT4OID, INT4OID, Inval
 static bool
 begin_explaining(ServeCall *call, int model_argno, History *history, int32 *item)
 {
-	serve_use_model(call, model_argno);
+	serve_use_model_for_user(call, model_argno);
 	*item = serve_item_argument(call, 1);
 	memset(history, 0, sizeof(History));
 	if (*item == 0 || call->algorithm == NULL)

@@ -179,6 +179,7 @@ recommend_session(FunctionCallInfo fcinfo, bool explained)
 	serve_use_model(&call, 2);
 	session_history(&call, 0, &history);
 	exclude_session(&wish, &history);
+	wish.in_session = true;
 	answer(&wish, &history, "no known item");
 	serve_end(&call);
 	return (Datum) 0;

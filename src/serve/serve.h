@@ -95,14 +95,15 @@ extern void serve_read_state(ServeCall *call);
 /* Argument "argno" as the name of a model.  A model that is building, and a
  * source without any, leave call->algorithm NULL. */
 extern void serve_use_model(ServeCall *call, int argno);
-extern void serve_take_model(ServeCall *call, const RecsysModel *model);
-
-/* The next of the models that fill up answers, after a place; NULL: no more. */
-extern const RecsysModel *serve_fallback(ServeCall *call, int32 after);
 
 /* The same, but the name may be that of an experiment, too: then it is the model
  * of the variant of the user whose key is argument 0. */
 extern void serve_use_model_for_user(ServeCall *call, int argno);
+
+extern void serve_take_model(ServeCall *call, const RecsysModel *model);	/* or NULL */
+
+/* The next of the models that fill up answers, after a place; NULL: no more. */
+extern const RecsysModel *serve_fallback(ServeCall *call, int32 after);
 
 /* See experiment.c. */
 extern bool serve_experiment(ServeCall *call, const char *name, int user_argno,

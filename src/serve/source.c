@@ -291,6 +291,7 @@ serve_begin_inside(ServeCall *call, const RecsysSource *source, List *models, Ti
 	call->source = source;
 	call->cx.source = source;
 	call->cx.snapshot = call->snapshot;
+	call->cx.now = now;
 	call->cx.decay = decay_to_now;
 }
 
