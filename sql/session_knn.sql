@@ -77,12 +77,18 @@ SELECT recsys.alter_model('gap', 'second', '{"session_gap": "30 seconds"}');
 SELECT recsys.wait_for('gap');
 SELECT m.sessions AS by_minute, s.sessions AS by_half FROM gap.minute_state m, gap.second_state s;
 
+-- the source comes to have sessions of its own
+SELECT recsys.alter_source('gap', session_column => 'session');
+SELECT recsys.wait_for('gap');
+SELECT m.sessions AS by_session, s.sessions AS by_session_too FROM gap.minute_state m, gap.second_state s;
+
 -- what tells sessions apart, and which events count
 SELECT recsys.create_model('ses', 'bad', 'session_knn', '{"session_column": "nothing"}');
 SELECT recsys.create_model('ses', 'bad', 'session_knn', '{"event_types": ["view", "seen"]}');
 SELECT recsys.create_model('ses', 'bad', 'session_knn', '{"event_types": "view"}');
 SELECT recsys.create_model('ses', 'bad', 'session_knn', '{"event_types": []}');
 SELECT recsys.create_model('gap', 'bad', 'session_knn', '{"event_types": ["view"]}');
+SELECT recsys.alter_model('gap', 'minute', '{"event_types": ["view"]}');
 SELECT recsys.create_model('ses', 'bad', 'session_knn', '{"session_column": ""}');
 SELECT recsys.create_model('ses', 'bad', 'session_knn', '{"session_gap": "soon"}');
 SELECT recsys.create_model('ses', 'bad', 'session_knn', '{"min_length": 5, "max_length": 4}');

@@ -91,14 +91,17 @@ change_half_life(FunctionCallInfo fcinfo, CatalogRow *row)
 	return true;
 }
 
-/* Sessions are not part of the state, so this needs no rebuilding. */
-static void
+/* Models of sessions are built anew. */
+static bool
 change_session_column(FunctionCallInfo fcinfo, CatalogRow *row)
 {
 	Oid			events = DatumGetObjectId(row->values[SOURCE_EVENTS]);
 
-	if (PG_ARGISNULL(ARG_SESSION_COLUMN))
-		return;
+	if (PG_ARGISNULL(ARG_SESSION_COLUMN) ||
+		(!row->nulls[SOURCE_SESSION_COLUMN] &&
+		 strcmp(NameStr(*DatumGetName(row->values[SOURCE_SESSION_COLUMN])),
+				NameStr(*PG_GETARG_NAME(ARG_SESSION_COLUMN))) == 0))
+		return false;
 	LockRelationOid(events, AccessShareLock);
 	if (!SearchSysCacheExists1(RELOID, ObjectIdGetDatum(events)))
 		ereport(ERROR,
@@ -110,6 +113,7 @@ change_session_column(FunctionCallInfo fcinfo, CatalogRow *row)
 	check_session_column(events, NameStr(*PG_GETARG_NAME(ARG_SESSION_COLUMN)));
 	row->values[SOURCE_SESSION_COLUMN] = PG_GETARG_DATUM(ARG_SESSION_COLUMN);
 	row->nulls[SOURCE_SESSION_COLUMN] = false;
+	return true;
 }
 
 Datum
@@ -126,7 +130,7 @@ recsys_alter_source(PG_FUNCTION_ARGS)
 	rebuild = change_weights(fcinfo, row);
 	rebuild |= change_history_limit(fcinfo, row);
 	new_half_life = change_half_life(fcinfo, row);
-	change_session_column(fcinfo, row);
+	rebuild |= change_session_column(fcinfo, row);
 	check_options(row);
 	if (rebuild || new_half_life)
 		request_resync(row);

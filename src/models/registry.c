@@ -11,6 +11,7 @@
 
 extern const ModelAlgorithm als_algorithm;
 extern const ModelAlgorithm gru4rec_algorithm;
+extern const ModelAlgorithm baskets_algorithm;
 extern const ModelAlgorithm item_knn_algorithm;
 extern const ModelAlgorithm popular_algorithm;
 extern const ModelAlgorithm sequence_knn_algorithm;
@@ -21,6 +22,7 @@ extern const ModelAlgorithm user_knn_algorithm;
 static const ModelAlgorithm *const algorithms[] = {
 	&als_algorithm,
 	&gru4rec_algorithm,
+	&baskets_algorithm,
 	&item_knn_algorithm,
 	&popular_algorithm,
 	&sequence_knn_algorithm,

@@ -56,20 +56,28 @@ static const char *const table_kinds[] = {
 
 /* ---------------------------------------------------------------- declaration */
 
+static bool
+is_baskets(const RecsysModel *model)
+{
+	return strcmp(model->algorithm, BASKETS) == 0;
+}
+
 void
 session_knn_source(const RecsysSource *source, const RecsysModel *model, SessionSource *out)
 {
 	const Jsonb *params = model->params;
+	bool		baskets = is_baskets(model);
 
 	memset(out, 0, sizeof(SessionSource));
-	out->column = params_get_text(params, "session_column");
+	out->column = params_get_text(params, baskets ? "basket_column" : "session_column");
 	if (out->column == NULL)
 		out->column = source->session_column;
 	out->types = params_get_texts(params, "event_types");
 	out->rules.by_gap = out->column == NULL;
-	out->rules.gap = (int64) (params_get(params, "session_gap") * USECS_PER_SEC);
+	out->rules.gap = (int64) (params_get(params, baskets ? "basket_gap" : "session_gap") * USECS_PER_SEC);
 	out->rules.has_time = source->time_column != NULL;
-	out->rules.min_items = (int32) params_get(params, "min_length");
+	/* what is bought alone counts, too */
+	out->rules.min_items = baskets ? 1 : (int32) params_get(params, "min_length");
 	out->rules.max_items = (int32) params_get(params, "max_length");
 	out->sample = (int32) params_get(params, "sample");
 }
@@ -80,9 +88,11 @@ check_source(const RecsysSource *source, const RecsysModel *model, const Session
 	if (sessions->column == NULL && source->time_column == NULL)
 		ereport(ERROR,
 				errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				errmsg("model \"%s\" has nothing to tell sessions by: source \"%s\" maps neither a session column nor a time column",
-					   NameStr(model->name), NameStr(source->name)),
-				errhint("Name the column by the parameter \"session_column\"."));
+				errmsg("model \"%s\" has nothing to tell %s by: source \"%s\" maps neither a session column nor a time column",
+					   NameStr(model->name), is_baskets(model) ? "baskets" : "sessions",
+					   NameStr(source->name)),
+				errhint("Name the column by the parameter \"%s\".",
+						is_baskets(model) ? "basket_column" : "session_column"));
 	if (sessions->types != NIL && source->type_column == NULL)
 		ereport(ERROR,
 				errcode(ERRCODE_INVALID_PARAMETER_VALUE),

@@ -15,6 +15,9 @@
 #include "numeric/session_knn.h"
 #include "state/sessions.h"
 
+/* An algorithm with the same tables, see baskets.h. */
+#define BASKETS "baskets"
+
 /* The model's tables: what is added to its name, and to that for the index. */
 #define SESSION_KNN_SESSIONS	"_sessions"
 #define SESSION_KNN_POSTINGS	"_postings"
@@ -46,6 +49,13 @@ typedef struct SessionSource
 
 extern void session_knn_source(const RecsysSource *source, const RecsysModel *model,
 							   SessionSource *out);
+
+/* ---- session_knn_serve.c: for models with the same tables ----------------- */
+
+extern char *session_knn_create_sql(const RecsysSource *source, const char *model);
+extern char *session_knn_drop_sql(const RecsysSource *source, const char *model);
+/* The session, or else the history, oldest first. */
+extern const int32 *session_knn_clicks(ServeContext *cx, const History *history, int32 *n);
 
 /* ---- session_knn.c: the stream worker's side ----------------------------- */
 
@@ -86,9 +96,20 @@ typedef struct SessionHood
 	double		idf;
 } SessionHood;
 
-/* The k sessions nearest to these clicks, oldest first. */
-extern void session_knn_search(ServeContext *cx, const int32 *clicks, int32 n, int32 last,
-							   int32 k, SessionHood *hood);
+typedef struct SessionSearch
+{
+	int32		last;			/* clicks */
+	SessionDecay decay;
+	int32		sample;			/* sessions of an item that are looked at */
+	int32		pool;			/* and of all */
+	int32		k;				/* the most similar of these */
+	double		match_decay;
+	double		idf;
+} SessionSearch;
+
+/* The sessions nearest to these clicks, oldest first. */
+extern void session_knn_search(ServeContext *cx, const int32 *clicks, int32 n,
+							   const SessionSearch *search, SessionHood *hood);
 extern double session_knn_item_weight(SessionHood *hood, int32 item);
 extern int32 session_knn_count(SessionHood *hood, int32 item);
 extern int32 session_knn_sessions(SessionHood *hood);

@@ -139,9 +139,9 @@ no_memory(void)
 
 /* The newest "sample" sessions of one item. */
 static void
-scan_item(SessionPool *pool, PostingScan *scan, const SessionClick *click, int place)
+scan_item(SessionPool *pool, PostingScan *scan, int32 sample, const SessionClick *click, int place)
 {
-	int32		left = pool->sample;
+	int32		left = sample;
 	PostingRow	row;
 
 	posting_scan_item(scan, click->item);
@@ -166,7 +166,8 @@ scan_item(SessionPool *pool, PostingScan *scan, const SessionClick *click, int p
 
 /* The k most similar sessions; returns how many. */
 static int32
-find_candidates(ServeContext *cx, SessionHood *hood, int32 k, SessionCandidate **out)
+find_candidates(ServeContext *cx, const SessionSearch *search, SessionHood *hood,
+				SessionCandidate **out)
 {
 	Allocator	allocator = {pool_alloc, pool_release, CurrentMemoryContext};
 	StateTable *t = open_model_table(cx, SESSION_KNN_POSTINGS, POSTING_NCOLUMNS, posting_types);
@@ -174,15 +175,15 @@ find_candidates(ServeContext *cx, SessionHood *hood, int32 k, SessionCandidate *
 	SessionPool pool;
 	int32		n;
 
-	if (!session_pool_init(&pool, &allocator, (int32) params_get(cx->model->params, "sample")))
+	if (!session_pool_init(&pool, &allocator, search->pool))
 		no_memory();
 	for (int32 x = 0; x < hood->nquery; x++)
-		scan_item(&pool, scan, &hood->query[x], x);
+		scan_item(&pool, scan, search->sample, &hood->query[x], x);
 	posting_scan_end(scan);
 	checked_close(t);
-	*out = palloc_extended(sizeof(SessionCandidate) * (Size) Max(Min(k, pool.nheap), 1),
+	*out = palloc_extended(sizeof(SessionCandidate) * (Size) Max(Min(search->k, pool.nheap), 1),
 						   MCXT_ALLOC_HUGE);
-	n = session_pool_best(&pool, k, *out);
+	n = session_pool_best(&pool, search->k, *out);
 	session_pool_free(&pool);
 	return n;
 }
@@ -206,11 +207,11 @@ different_items(const int32 *clicks, int n, int32 *items)
 }
 
 static void
-read_neighbors(ServeContext *cx, SessionHood *hood, const SessionCandidate *candidates, int32 n)
+read_neighbors(ServeContext *cx, double match_decay, SessionHood *hood,
+			   const SessionCandidate *candidates, int32 n)
 {
 	StateTable *t = open_model_table(cx, SESSION_KNN_SESSIONS, SESSION_NCOLUMNS, session_types);
 	HintedReader *reader = hinted_begin(t, cx->snapshot);
-	double		fade = params_get(cx->model->params, "match_decay");
 
 	hood->neighbors = palloc_extended(sizeof(SessionNeighbor) * (Size) Max(n, 1), MCXT_ALLOC_HUGE);
 	for (int32 i = 0; i < n; i++)
@@ -231,7 +232,7 @@ read_neighbors(ServeContext *cx, SessionHood *hood, const SessionCandidate *cand
 		match = session_match(hood->query, hood->nquery, neighbor->items, neighbor->n);
 		if (match < 0)
 			continue;
-		neighbor->weight = session_match_weight(fade, match) * candidates[i].sim;
+		neighbor->weight = session_match_weight(match_decay, match) * candidates[i].sim;
 		hood->n++;
 	}
 	hinted_end(reader);
@@ -239,19 +240,17 @@ read_neighbors(ServeContext *cx, SessionHood *hood, const SessionCandidate *cand
 }
 
 void
-session_knn_search(ServeContext *cx, const int32 *clicks, int32 n, int32 last, int32 k,
+session_knn_search(ServeContext *cx, const int32 *clicks, int32 n, const SessionSearch *search,
 				   SessionHood *hood)
 {
 	SessionCandidate *candidates;
 	int32		ncandidates;
 
 	memset(hood, 0, sizeof(SessionHood));
-	hood->idf = params_get(cx->model->params, "idf");
-	hood->query = palloc(sizeof(SessionClick) * Max(Min(n, last), 1));
-	hood->nquery = session_query(clicks, n, last,
-								 params_get_enum(cx->model->params, "position_decay", session_decays),
-								 hood->query);
-	ncandidates = find_candidates(cx, hood, k, &candidates);
-	read_neighbors(cx, hood, candidates, ncandidates);
+	hood->idf = search->idf;
+	hood->query = palloc(sizeof(SessionClick) * Max(Min(n, search->last), 1));
+	hood->nquery = session_query(clicks, n, search->last, search->decay, hood->query);
+	ncandidates = find_candidates(cx, search, hood, &candidates);
+	read_neighbors(cx, search->match_decay, hood, candidates, ncandidates);
 	hood->counts = open_counts(cx);
 }

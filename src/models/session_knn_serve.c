@@ -60,8 +60,8 @@ index_name(const char *model, const char *kind, const char *index)
 	return quote_identifier(psprintf("%s%s%s", model, kind, index));
 }
 
-static char *
-create_sql(const RecsysSource *source, const char *model)
+char *
+session_knn_create_sql(const RecsysSource *source, const char *model)
 {
 	return psprintf("CREATE TABLE %1$s (session_id int4 CONSTRAINT %2$s PRIMARY KEY, items int4[] NOT NULL,"
 					" times int8[] NOT NULL, key int8 NOT NULL, user_id int4 NOT NULL, users int4[])"
@@ -89,8 +89,8 @@ create_sql(const RecsysSource *source, const char *model)
 					index_name(model, SESSION_KNN_STATE, SESSION_KNN_INDEX));
 }
 
-static char *
-drop_sql(const RecsysSource *source, const char *model)
+char *
+session_knn_drop_sql(const RecsysSource *source, const char *model)
 {
 	return psprintf("DROP TABLE IF EXISTS %s, %s, %s, %s",
 					table_name(source, model, SESSION_KNN_SESSIONS),
@@ -119,8 +119,8 @@ oldest_first(const void *a, const void *b)
 }
 
 /* What is asked about: the session, or the history in the order of time. */
-static const int32 *
-clicks_of(ServeContext *cx, const History *history, int32 *n)
+const int32 *
+session_knn_clicks(ServeContext *cx, const History *history, int32 *n)
 {
 	Place	   *places;
 	int32	   *clicks;
@@ -139,14 +139,29 @@ clicks_of(ServeContext *cx, const History *history, int32 *n)
 	return clicks;
 }
 
+static SessionSearch
+how_to_search(const RecsysModel *model)
+{
+	const Jsonb *params = model->params;
+	SessionSearch how;
+
+	how.last = (int32) params_get(params, "last_items");
+	how.decay = params_get_enum(params, "position_decay", session_decays);
+	how.sample = how.pool = (int32) params_get(params, "sample");
+	how.k = (int32) params_get(params, "neighbors");
+	how.match_decay = params_get(params, "match_decay");
+	how.idf = params_get(params, "idf");
+	return how;
+}
+
 static void
 search(ServeContext *cx, const History *history, SessionHood *hood)
 {
 	int32		n;
-	const int32 *clicks = clicks_of(cx, history, &n);
+	const int32 *clicks = session_knn_clicks(cx, history, &n);
+	SessionSearch how = how_to_search(cx->model);
 
-	session_knn_search(cx, clicks, n, (int32) params_get(cx->model->params, "last_items"),
-					   (int32) params_get(cx->model->params, "neighbors"), hood);
+	session_knn_search(cx, clicks, n, &how, hood);
 }
 
 static bool
@@ -300,8 +315,10 @@ similar_items(ServeContext *cx, int32 item, int k, ScoredItem *out)
 	ItemSums	s;
 	RankKey    *keys = palloc_extended(sizeof(RankKey) * (Size) k, MCXT_ALLOC_HUGE);
 	TopK		top;
+	SessionSearch how = how_to_search(cx->model);
 
-	session_knn_search(cx, &item, 1, 1, (int32) params_get(cx->model->params, "sample"), &hood);
+	how.k = how.sample;
+	session_knn_search(cx, &item, 1, &how, &hood);
 	for (int32 v = 0; v < hood.n; v++)
 		hood.neighbors[v].weight = 1.0 / hood.n;
 	sum_items(&hood, &s);
@@ -322,8 +339,8 @@ extern const ModelAlgorithm session_knn_algorithm;
 const ModelAlgorithm session_knn_algorithm = {
 	.name = "session_knn",
 	.params = session_knn_params,
-	.create_sql = create_sql,
-	.drop_sql = drop_sql,
+	.create_sql = session_knn_create_sql,
+	.drop_sql = session_knn_drop_sql,
 	.numbers = true,
 	.columns = session_knn_columns,
 	.signature = session_knn_signature,

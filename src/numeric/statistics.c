@@ -219,6 +219,21 @@ two_proportion_p(double successes_a, double trials_a, double successes_b, double
 }
 
 double
+share_difference_lower(double successes_a, double trials_a, double successes_b, double trials_b,
+					   double z)
+{
+	double		pa = successes_a / trials_a,
+				pb = successes_b / trials_b;
+	double		lower,
+				upper,
+				unused;
+
+	wilson_interval(successes_a, trials_a, z, &lower, &unused);
+	wilson_interval(successes_b, trials_b, z, &unused, &upper);
+	return pa - pb - sqrt((pa - lower) * (pa - lower) + (upper - pb) * (upper - pb));
+}
+
+double
 welch_p(double mean_a, double variance_a, double n_a, double mean_b, double variance_b, double n_b)
 {
 	double		a = variance_a / n_a,

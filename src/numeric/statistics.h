@@ -37,6 +37,14 @@ extern double two_proportion_p(double successes_a, double trials_a,
 							   double successes_b, double trials_b);
 
 /*
+ * Lower bound of the difference of two shares, pa - pb (Newcombe 1998, method 10):
+ *		pa - pb - sqrt((pa - lower(a))^2 + (upper(b) - pb)^2)
+ * with the bounds of wilson_interval().  Trials above 0.
+ */
+extern double share_difference_lower(double successes_a, double trials_a,
+									 double successes_b, double trials_b, double z);
+
+/*
  * Two means are equal, whatever the variances (Welch 1947):
  *		t = (ma - mb) / sqrt(va/na + vb/nb)
  *		df = (va/na + vb/nb)^2 / ((va/na)^2 / (na - 1) + (vb/nb)^2 / (nb - 1))

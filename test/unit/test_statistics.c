@@ -241,6 +241,13 @@ tests(void)
 	ok(two_proportion_p(5, 10, 50, 100) == 1, "equal shares: 1");
 	ok(isnan(two_proportion_p(0, 10, 0, 20)) && isnan(two_proportion_p(10, 10, 20, 20)), "all or none: not defined");
 
+	/* Newcombe 1998, table II, contrasts (a) and (f), method 10 */
+	p = share_difference_lower(56, 70, 48, 80, 1.96);
+	ok(near(p, 0.0524, 5e-5), "56/70 less 48/80: at least %.4f", p);
+	p = share_difference_lower(5, 56, 0, 29, 1.96);
+	ok(near(p, -0.0381, 5e-5), "5/56 less 0/29: at least %.4f", p);
+	ok(share_difference_lower(3, 10, 1, 10, 0) > 0.2 - 1e-15, "without certainty: the difference");
+
 	/* Student's sleep data, as in the manual of R's t.test: t = -1.8608, df = 17.776, p-value = 0.07939 */
 	p = welch_p(0.75, 28.805 / 9, 10, 2.33, 36.081 / 9, 10);
 	ok(near(p, 0.07939, 5e-6), "sleep: p %.5f", p);
