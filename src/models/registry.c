@@ -10,8 +10,8 @@
 #include "models/model.h"
 
 extern const ModelAlgorithm als_algorithm;
-extern const ModelAlgorithm gru4rec_algorithm;
 extern const ModelAlgorithm baskets_algorithm;
+extern const ModelAlgorithm gru4rec_algorithm;
 extern const ModelAlgorithm item_knn_algorithm;
 extern const ModelAlgorithm popular_algorithm;
 extern const ModelAlgorithm sequence_knn_algorithm;
@@ -21,8 +21,8 @@ extern const ModelAlgorithm user_knn_algorithm;
 
 static const ModelAlgorithm *const algorithms[] = {
 	&als_algorithm,
-	&gru4rec_algorithm,
 	&baskets_algorithm,
+	&gru4rec_algorithm,
 	&item_knn_algorithm,
 	&popular_algorithm,
 	&sequence_knn_algorithm,
