@@ -257,6 +257,20 @@ WITH u AS (SELECT variant, who, count(*) FILTER (WHERE kind = 'shown') AS x, cou
 SELECT abs(r.ctr_p_users / recsys.chi_square_p((a.ctr - b.ctr) ^ 2 / (a.variance + b.variance), 1) - 1) < 1e-9 AS ctr_p_users
 FROM xp.experiment_report('test') r, v a, v b WHERE r.variant = 'challenger' AND a.variant = 'challenger' AND b.variant = 'control';
 
+-- the same events, divided by 200 salts among two variants that do not differ: where some users are much
+-- busier than others, the test by impressions finds differences all the same, the one by users some 5 %
+BEGIN;
+UPDATE recsys.experiment SET traffic = 1 WHERE name = 'test';
+DELETE FROM xp_events WHERE kind = 'click' AND who % 30 = 0;
+INSERT INTO xp_events SELECT who, what, 'click', at FROM xp_events WHERE kind = 'shown' AND who % 90 = 0;
+CREATE FUNCTION xp_aa(salt_no int) RETURNS TABLE (p float8, p_users float8) LANGUAGE plpgsql AS $$
+BEGIN
+	UPDATE recsys.experiment SET salt = 'A/A ' || salt_no WHERE name = 'test';
+	RETURN QUERY SELECT ctr_p, ctr_p_users FROM xp.experiment_report('test') WHERE NOT is_control;
+END $$;
+SELECT count(*) FILTER (WHERE p < 0.05) AS by_impressions, count(*) FILTER (WHERE p_users < 0.05) AS by_users, count(*) FROM generate_series(1, 200) g, xp_aa(g);
+ROLLBACK;
+
 -- users missing from one side; more clicks than impressions; nobody at all
 BEGIN;
 DELETE FROM xp_events WHERE recsys.assign_variant('spring', who::text, '{control,challenger}') = 'control' AND who % 5 = 0;
@@ -311,6 +325,32 @@ REVOKE ALL ON FUNCTION xp.experiment_report FROM regress_xp;
 DROP ROLE regress_xp;
 
 SELECT recsys.drop_source('xp');
+
+-- other types: partitions, uuid and text keys, a timestamp, a value that cleaning looks at, amounts as double precision
+CREATE TABLE xp_parts (who uuid, what varchar(20), kind varchar(10), quantity int, at timestamp, price float8) PARTITION BY RANGE (at);
+CREATE TABLE xp_part1 PARTITION OF xp_parts FOR VALUES FROM ('2020-01-01') TO ('2020-02-01');
+CREATE TABLE xp_part2 PARTITION OF xp_parts FOR VALUES FROM ('2020-02-01') TO ('2020-03-01');
+CREATE INDEX ON xp_parts (who);
+SELECT recsys.create_source('xp', 'xp_parts', 'who', 'what', 'kind', 'quantity', 'at', '{"click": 1, "buy": 1}');
+SELECT recsys.create_model('xp', 'top', 'popular'), recsys.create_model('xp', 'near', 'item_knn'), recsys.create_experiment('xp', 'typed', '{top,near}');
+SELECT recsys.track_metrics('xp', impression => '{shown}', click => '{click}', conversion => '{buy}', amount_column => 'price');
+UPDATE recsys.experiment SET started_at = '2020-01-31 23:00+00' WHERE name = 'typed';
+INSERT INTO xp_parts SELECT md5(g::text)::uuid, 'item ' || (g * i) % 7, (ARRAY['shown', 'click', 'buy'])[i], 1, '2020-01-31 22:59'::timestamp + g * interval '1 min', 0.5 * i
+	FROM generate_series(1, 120) g, generate_series(1, 3) i;
+INSERT INTO xp_parts VALUES (md5('1')::uuid, 'item 1', 'buy', 1, '2020-02-02', 'NaN'), (md5('1')::uuid, 'item 1', 'buy', 1, '2020-02-02', 'Infinity');
+-- rejected by cleaning
+INSERT INTO xp_parts VALUES (md5('1')::uuid, 'item 1', 'buy', NULL, '2020-02-02', 1), (md5('1')::uuid, 'item 1', 'buy', -1, '2020-02-02', 1),
+	(NULL, 'item 1', 'buy', 1, '2020-02-02', 1), (md5('1')::uuid, NULL, 'buy', 1, '2020-02-02', 1);
+SELECT sum(users) AS users, sum(impressions) AS impressions, sum(clicks) AS clicks, sum(conversions) AS conversions, sum(revenue) AS revenue FROM xp.experiment_report();
+SELECT variant, users, round(aov, 4) AS aov FROM xp.experiment_report('typed');
+SELECT variant, count(*) FROM (SELECT recsys.assign_variant('typed', md5(g::text)::uuid::text, '{top,near}') AS variant FROM generate_series(1, 120) g) u GROUP BY 1 ORDER BY 1 DESC;
+SELECT dimensions, impressions, clicks, conversions, revenue FROM xp.attribution(NULL, by => '{quantity}');
+-- which model answers
+SELECT recsys.wait_for('xp');
+SELECT count(*), bool_and(coalesce(from_model, 'top') = xp.variant('typed', md5(g::text)::uuid)) AS that_of_the_variant
+FROM generate_series(1, 10) g, xp.recommend_explained(md5(g::text)::uuid, 1, 'typed');
+SELECT recsys.drop_source('xp');
+DROP TABLE xp_parts;
 SELECT count(*) FROM recsys.experiment WHERE name IN ('test', 'later');
 DROP VIEW xp_rows CASCADE;
 DROP TABLE xp_events, xp_users, xp_plain;
