@@ -133,6 +133,22 @@ SELECT bucket, bucket_end, dimensions, events FROM mw.windows JOIN mw.window_dim
 SELECT order_id FROM mw.window_orders ORDER BY 1;
 SELECT rolled_until, expired_until, expired FROM mw.metrics_status;
 
+-- sessions: user 1 has two, of 10:00 and of 11:00; the impression alone and user 3's look bounce
+TRUNCATE mw_events;
+INSERT INTO mw_events VALUES (1, 1, 'show', NULL, NULL, NULL, 'A', '2024-05-01 10:00:00'), (1, 1, 'tap', NULL, NULL, NULL, 'A', '2024-05-01 10:10:00'),
+    (1, 1, 'buy', 12, 1, NULL, 'A', '2024-05-01 10:40:00'), (1, 1, 'tap', NULL, NULL, NULL, 'A', '2024-05-01 11:10:00.000001'), (1, 1, 'tap', NULL, NULL, NULL, 'A', '2024-05-01 11:20:00'),
+    (2, 1, 'show', NULL, NULL, NULL, 'A', '2024-05-01 10:59:00'), (3, 1, 'look', NULL, NULL, NULL, 'A', '2024-05-01 11:01:00'), (NULL, 1, 'look', NULL, NULL, NULL, 'A', '2024-05-01 11:01:00');
+SELECT window_start, sessions, users, events, events_per_session, mean_length, bounces, bounce_rate, converted, conversion_rate, round(conversion_lower::numeric, 4) AS lower, revenue, revenue_per_session
+FROM mw.session_metrics('1 hour');
+SELECT window_start, window_end, sessions, users, events, bounces, converted, round(revenue_per_session, 2) AS rps FROM mw.session_metrics();
+SELECT sessions, events, mean_length FROM mw.session_metrics(gap => '1 hour');
+-- a session that began before is not one that begins
+SELECT window_start, sessions FROM mw.session_metrics(since => '1 hour', until => '2024-05-01 11:30');
+SELECT sessions FROM mw.session_metrics(since => '1 min');
+SELECT * FROM mw.session_metrics(gap => '-1 min');
+SELECT recsys.alter_source('mw', session_column => 'variant');
+SELECT sessions, users, events, mean_length FROM mw.session_metrics();
+
 SELECT recsys.untrack_metrics('mw');
 SELECT * FROM mw.metrics();
 SELECT recsys.drop_source('mw');

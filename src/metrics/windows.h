@@ -14,8 +14,8 @@
 
 /* --- what track_metrics() makes in the schema of a source (windows_schema.c) */
 extern void windows_create_schema(const RecsysSource *source, const RecsysMetrics *metrics);
-/* likewise its function and its views (windows_views.c) */
-extern void windows_create_function(const RecsysSource *source);
+/* likewise its functions and its views (windows_views.c) */
+extern void windows_create_functions(const RecsysSource *source);
 extern void windows_drop_views(const RecsysSource *source);
 extern void windows_replace_views(const RecsysSource *source, const RecsysMetrics *metrics);
 extern void windows_drop_schema(const RecsysSource *source);

@@ -88,7 +88,7 @@ void
 windows_create_schema(const RecsysSource *source, const RecsysMetrics *metrics)
 {
 	catalog_execute_as(source->owner, psprintf(tables, quote_identifier(NameStr(source->name))));
-	windows_create_function(source);
+	windows_create_functions(source);
 	windows_replace_views(source, metrics);
 }
 

@@ -1,7 +1,7 @@
 /*
  * windows_views.c
- *	  What people and dashboards read: metrics() and the metrics_* views in the
- *	  schema of a source.
+ *	  What people and dashboards read: metrics(), session_metrics() and the metrics_*
+ *	  views in the schema of a source.
  *
  * Names and types of the columns are the same for every source, whatever it counts,
  * so that a dashboard fits all.  Hours and days are those of the reader's time zone.
@@ -26,6 +26,13 @@ static const char *const function_comment =
 "*_lower and *_upper: Wilson 95 % interval of the rate, NULL where the part is more than the whole. "
 "orders: different orders, each in the window of its first conversion. users: different users, an estimate with a standard error of 2.3 %, exact up to some 384.";
 
+static const char *const session_comment =
+"figures of sessions by the window in which they begin, read from the event table at each call; window_size NULL: all in one. "
+"A session is what a user does with pauses of no more than gap in between; gap NULL: the session_column of the source, or 30 minutes if it has none. "
+"since: sessions that begin within that time before until, or before now; NULL: from the first. Events of all types count. "
+"mean_length: mean time from the first to the last event. bounce_rate: share of sessions with at most one event other than impressions. "
+"conversion_rate: share of sessions with a conversion. revenue_per_session = revenue / sessions, NULL without amount_column. *_lower and *_upper: Wilson 95 % interval.";
+
 static char *
 relation_name(const RecsysSource *source, const char *name)
 {
@@ -46,24 +53,41 @@ result_columns(void)
 	return sql.data;
 }
 
-void
-windows_create_function(const RecsysSource *source)
+/* Only superusers create functions in C; it then belongs to the owner of the source. */
+static void
+create_function(const RecsysSource *source, const char *function, const char *arguments,
+				const char *columns, const char *comment)
 {
-	char	   *name = relation_name(source, "metrics");
+	char	   *name = relation_name(source, function);
 	Oid			superuser = BOOTSTRAP_SUPERUSERID;
 
-	/* only superusers create functions in C */
 	catalog_execute_as(superuser, psprintf(
-		"CREATE FUNCTION %s(window_size interval = NULL, since interval = NULL, by text[] = '{}',"
-		" slide interval = NULL, until timestamptz = NULL) RETURNS TABLE (%s)"
+		"CREATE FUNCTION %s(%s) RETURNS TABLE (%s)"
 		" LANGUAGE c STABLE SECURITY DEFINER PARALLEL RESTRICTED COST 1000 ROWS 100"
-		" SET search_path = pg_catalog, pg_temp AS '$libdir/recsys', 'recsys_metrics'",
-		name, result_columns()));
+		" SET search_path = pg_catalog, pg_temp AS '$libdir/recsys', 'recsys_%s'",
+		name, arguments, columns, function));
 	catalog_execute_as(superuser, psprintf("COMMENT ON FUNCTION %s IS %s", name,
-										   quote_literal_cstr(function_comment)));
+										   quote_literal_cstr(comment)));
 	catalog_execute_as(superuser, psprintf("REVOKE ALL ON FUNCTION %s FROM PUBLIC", name));
 	catalog_execute_as(superuser, psprintf("ALTER FUNCTION %s OWNER TO %s", name,
 										   quote_identifier(GetUserNameFromId(source->owner, false))));
+}
+
+void
+windows_create_functions(const RecsysSource *source)
+{
+	create_function(source, "metrics",
+					"window_size interval = NULL, since interval = NULL, by text[] = '{}',"
+					" slide interval = NULL, until timestamptz = NULL",
+					result_columns(), function_comment);
+	create_function(source, "session_metrics",
+					"window_size interval = NULL, since interval = NULL, gap interval = NULL, until timestamptz = NULL",
+					"window_start timestamptz, window_end timestamptz, sessions bigint, users bigint, events bigint,"
+					" events_per_session double precision, mean_length interval,"
+					" bounces bigint, bounce_rate double precision, bounce_lower double precision, bounce_upper double precision,"
+					" converted bigint, conversion_rate double precision, conversion_lower double precision, conversion_upper double precision,"
+					" revenue numeric, revenue_per_session numeric",
+					session_comment);
 }
 
 /* ------------------------------------------------------------------- views */
@@ -206,5 +230,6 @@ windows_drop_views(const RecsysSource *source)
 	catalog_execute_as(source->owner,
 					   psprintf("DROP VIEW %1$s.metrics_by_minute, %1$s.metrics_by_hour, %1$s.metrics_by_day,"
 								" %1$s.metrics_by_dimension, %1$s.metrics_status", schema));
-	catalog_execute_as(source->owner, psprintf("DROP FUNCTION %s", relation_name(source, "metrics")));
+	catalog_execute_as(source->owner, psprintf("DROP FUNCTION %s, %s", relation_name(source, "metrics"),
+											   relation_name(source, "session_metrics")));
 }
