@@ -51,6 +51,9 @@ ROLLBACK;
 SELECT item_id, round(score::numeric, 6) AS score FROM ses.similar_items('b', 5, 'plain');
 SELECT * FROM ses.similar_items('zzz', 5, 'plain');
 
+-- offline a user's history is a session: of a alone b is found, from a b
+SELECT metric, round(value::numeric, 4) AS value FROM recsys.evaluate('ses', 'plain', 1) WHERE metric IN ('users', 'hit_rate');
+
 -- a click more makes c and s4 a session to compare with; events without weight do not count
 INSERT INTO ses_clicks VALUES (4, 'a', 's4', 'view', '2024-01-01 02:00+00'), (4, 'b', 's4', 'seen', '2024-01-01 02:00+00');
 SELECT recsys.wait_for('ses');

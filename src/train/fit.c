@@ -10,6 +10,7 @@ extern const FitAlgorithm fit_als;
 extern const FitAlgorithm fit_gru4rec;
 extern const FitAlgorithm fit_item_knn;
 extern const FitAlgorithm fit_sequence_knn;
+extern const FitAlgorithm fit_session_knn;
 extern const FitAlgorithm fit_user_knn;
 
 /* Answers come from popular alone, as in serving.  Histories have no single
@@ -33,6 +34,7 @@ static const FitAlgorithm *const algorithms[] = {
 	&fit_item_knn,
 	&fit_popular,
 	&fit_sequence_knn,
+	&fit_session_knn,
 	&fit_user_knn,
 };
 
