@@ -10,6 +10,20 @@ AS 'MODULE_PATHNAME', 'recsys_train';
 COMMENT ON FUNCTION recsys.train IS
 	'train a model now on everything written before the call, and wait until the new version serves; cancelling the call cancels the training that it started';
 
+CREATE FUNCTION recsys.export_model(source name, model name)
+RETURNS bytea
+LANGUAGE c STABLE
+AS 'MODULE_PATHNAME', 'recsys_export_model';
+COMMENT ON FUNCTION recsys.export_model IS
+	'the version of a trained model as a file: its weights, and the vectors of its items by their keys';
+
+CREATE FUNCTION recsys.import_model(source name, model name, data bytea)
+RETURNS int
+LANGUAGE c VOLATILE
+AS 'MODULE_PATHNAME', 'recsys_import_model';
+COMMENT ON FUNCTION recsys.import_model IS
+	'have a model serve the version in a file, of the same algorithm and size; returns the number of items that the source knows';
+
 CREATE FUNCTION recsys.training_status(
 	OUT source name,
 	OUT model name,

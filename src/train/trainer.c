@@ -139,7 +139,9 @@ train(TrainingShared *training)
 	pgstat_report_activity(STATE_RUNNING,
 						   psprintf("training model %s of source %s", NameStr(t->model->name),
 									NameStr(t->source->name)));
-	if (strcmp(t->model->algorithm, "als") == 0)
+	if (import_is_wanted(training))
+		import_train(t);
+	else if (strcmp(t->model->algorithm, "als") == 0)
 		als_train(t);
 	else if (strcmp(t->model->algorithm, "gru4rec") == 0)
 		gru4rec_train(t);

@@ -66,6 +66,10 @@ extern void version_replace(Trainer *t, const TrainedVectors *trained);
 /* als_train.c */
 extern void als_train(Trainer *t);
 
+/* import.c */
+extern bool import_is_wanted(const TrainingShared *training);
+extern void import_train(Trainer *t);
+
 /* gru4rec_train.c */
 extern void gru4rec_train(Trainer *t);
 
