@@ -94,6 +94,12 @@ SELECT recsys.set_fallback('fb', '{near,hits,near}');
 SELECT recsys.set_fallback('fb', '{near,NULL}');
 SELECT recsys.set_fallback('nosuch', '{near}');
 SELECT recsys.set_fallback(NULL, '{near}');
+CREATE ROLE fallback_other;
+SET ROLE fallback_other;
+SELECT recsys.set_fallback('fb', '{hits}');
+SELECT * FROM fb.recommend_explained(101, 3);
+RESET ROLE;
+DROP ROLE fallback_other;
 SELECT * FROM fb.recommend_explained(101, 0);
 SELECT * FROM fb.recommend_explained(101, 3, 'nobody');
 

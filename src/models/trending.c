@@ -167,6 +167,7 @@ select_best(Trending *t, TopRow *rows)
 	TimestampTz now = GetCurrentTimestamp();
 	const TrendCount *all = trend_counts_get(t->counts, 0);
 	double		least = trending_least(&t->params);
+	double		events = t->params.trends ? trend_least(t->params.prior, t->params.z) : 0;
 	RankKey    *best = palloc(sizeof(RankKey) * TRENDING_PUBLISHED);
 	TopK		top;
 
@@ -178,7 +179,9 @@ select_best(Trending *t, TopRow *rows)
 		const TrendCount *count = trend_counts_get(t->counts, item);
 		double		score;
 
-		if (count->events == 0)
+		/* most items need no closer look; times ahead do */
+		if (count->events == 0 ||
+			(count->sums[TREND_RECENT] <= events && count->as_of <= now))
 			continue;
 		score = trending_score(&t->params, count, all, now);
 		if ((float) score > least)

@@ -71,6 +71,37 @@ trend_sum_at(const TrendCount *count, const TrendWindows *windows, int which, in
 	return count->sums[which] > 0 ? count->sums[which] * decay(windows, which, t - count->as_of) : 0;
 }
 
+static double
+lower_bound(double now, double expected, double scale, double prior, double z)
+{
+	double		variance = 1 / (now + prior) +
+		scale * expected / ((expected + prior) * (expected + prior));
+	double		root = fmax(1 - variance / 9 - z / 3 * sqrt(variance), 0);
+
+	return (now + prior) / (expected + prior) * root * root * root;
+}
+
+/* Where the bound of something that nobody expected passes 1. */
+double
+trend_least(double prior, double z)
+{
+	double		low = 0,
+				high = 1;
+
+	while (lower_bound(high, 0, 0, prior, z) <= 1)
+		high *= 2;
+	for (int i = 0; i < 50; i++)
+	{
+		double		middle = (low + high) / 2;
+
+		if (lower_bound(middle, 0, 0, prior, z) <= 1)
+			low = middle;
+		else
+			high = middle;
+	}
+	return low;
+}
+
 Trend
 trend_at(const TrendCount *count, const TrendCount *all, const TrendWindows *windows,
 		 int64_t t, double prior, double z)
@@ -79,9 +110,7 @@ trend_at(const TrendCount *count, const TrendCount *all, const TrendWindows *win
 	double		all_now = trend_sum_at(all, windows, TREND_RECENT, t);
 	double		all_before = trend_sum_at(all, windows, TREND_LONGER, t) - all_now;
 	double		before = fmax(trend_sum_at(count, windows, TREND_LONGER, t) - trend.now, 0);
-	double		scale,
-				variance,
-				root;
+	double		scale;
 
 	if (!(all_before > LEAST_BEFORE * all_now))
 	{
@@ -91,9 +120,6 @@ trend_at(const TrendCount *count, const TrendCount *all, const TrendWindows *win
 	}
 	scale = all_now / all_before;
 	trend.expected = before * scale;
-	variance = 1 / (trend.now + prior) +
-		scale * trend.expected / ((trend.expected + prior) * (trend.expected + prior));
-	root = fmax(1 - variance / 9 - z / 3 * sqrt(variance), 0);
-	trend.bound = (trend.now + prior) / (trend.expected + prior) * root * root * root;
+	trend.bound = lower_bound(trend.now, trend.expected, scale, prior, z);
 	return trend;
 }

@@ -83,6 +83,9 @@ typedef struct Trend
 	double		bound;			/* of now / expected, 0 or more */
 } Trend;
 
+/* No thing with fewer events now trends. */
+extern double trend_least(double prior, double z);
+
 /* all: of everything that is counted. */
 extern Trend trend_at(const TrendCount *count, const TrendCount *all, const TrendWindows *windows,
 					  int64_t t, double prior, double z);

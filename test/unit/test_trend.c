@@ -109,10 +109,23 @@ bounds(void)
 	TrendCount	twice = {{200, 800}, 0, 800};
 	TrendCount	steady = {{100, 700}, 0, 700};
 	Trend		trend;
+	int			wrong = 0;
 
 	for (int n = 0; n <= 5; n++)
 		ok(fresh(n, 3).bound < 1, "%d events of something new are no trend: %g", n, fresh(n, 3).bound);
 	ok(fresh(6, 3).bound > 1, "6 are: %g", fresh(6, 3).bound);
+	ok(trend_least(2, 3) > 5 && trend_least(2, 3) < 6, "at least %g", trend_least(2, 3));
+	for (double p = 0.1; p < 1000; p *= 3)
+		for (double z = 0; z <= 10; z += 0.5)
+		{
+			double		least = trend_least(p, z);
+			TrendCount	below = {{least * 0.999, least * 0.999}, 0, 1};
+			TrendCount	above = {{least * 1.001 + 1e-6, least * 1.001 + 1e-6}, 0, 1};
+
+			wrong += trend_at(&below, &all, &windows, 0, p, z).bound > 1;
+			wrong += trend_at(&above, &all, &windows, 0, p, z).bound <= 1;
+		}
+	ok(wrong == 0, "and so for any prior and z");
 	ok(fresh(2, 1.645).bound < 1, "two clicks do not trend at 5 %% either");
 
 	trend = trend_at(&twice, &all, &windows, 0, 2, 3);
