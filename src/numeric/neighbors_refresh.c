@@ -79,12 +79,19 @@ typedef struct Gather
 	bool		selected;		/* the bar is an entry, not a floor */
 } Gather;
 
+/* 0 if it is not above the bar. */
 static inline float
-cell_rank(const NeighborLists *nl, const RowScan *scan, int32_t c, int32_t owner, int32_t entry)
+cell_rank(const NeighborLists *nl, const RowScan *scan, int32_t c, int32_t owner, int32_t entry,
+		  float bar)
 {
+	float		dot = pair_cell_dot(scan->row, c);
+
 	if (scan->row->counts && scan->row->counts[c] < nl->min_support)
 		return 0;
-	return nl_rank(nl, pair_cell_dot(scan->row, c), owner, entry);
+	if (nl->measure == MEASURE_LLR &&
+		llr_is_below(dot, nl->norms[owner], nl->norms[entry], nl->total, bar))
+		return 0;
+	return nl_rank(nl, dot, owner, entry);
 }
 
 static void
@@ -107,7 +114,7 @@ gather(NeighborLists *nl, int32_t i, const RowScan *scan, Gather *g)
 	{
 		int32_t		c = scan->own[x];
 		int32_t		j = pair_cell_item(scan->row, c);
-		RankKey		key = rank_key(j, cell_rank(nl, scan, c, i, j));
+		RankKey		key = rank_key(j, cell_rank(nl, scan, c, i, j, rank_score(g->bar)));
 
 		nl->found[g->n] = key;
 		g->n += key > g->bar;
@@ -139,7 +146,7 @@ spread(NeighborLists *nl, int32_t i, const RowScan *scan)
 	{
 		int32_t		c = scan->theirs[x];
 		int32_t		j = pair_cell_item(scan->row, c);
-		float		score = cell_rank(nl, scan, c, j, i);
+		float		score = cell_rank(nl, scan, c, j, i, rank_score(nl->lists[j].floor));
 
 		prefetch_list(nl, scan, x);
 		if (rank_key(i, score) <= nl->lists[j].floor)

@@ -89,7 +89,8 @@ test_bars(void)
 	Random		r = {5};
 	int			lost = 0,
 				passed = 0,
-				spared = 0;
+				spared = 0,
+				loose = 0;
 
 	for (int x = 0; x < 2000000; x++)
 	{
@@ -117,11 +118,16 @@ test_bars(void)
 		/* a rank a little below this pair's */
 		lost += mine > 0 && !(both > measure_bar(m, mine * (1 - 4e-6f), n_own, all, shrinkage) * line);
 		lost += theirs > 0 && !(both > measure_bar(m, theirs * (1 - 4e-6f), n_other, all, shrinkage) * line);
+		if (m == MEASURE_LLR)
+		{
+			lost += mine > 1e-4f && llr_is_below(both, own, other, all, mine * (1 - 1e-6f) - 1e-5f);
+			loose += !llr_is_below(both, own, other, all, 1.2 * mine + 0.3 * both + 0.001);
+		}
 		passed += both > measure_bar(m, 3 * mine, n_own, all, shrinkage) * line;
 		spared += both <= measure_bar(m, 3 * mine, n_own, all, shrinkage) * line;
 	}
-	ok(lost == 0 && spared > passed, "bars: %d pairs lost; of those with a third of the rank %d passed, %d spared",
-	   lost, passed, spared);
+	ok(lost == 0 && spared > passed && loose < 10000, "bars: %d pairs lost; of those with a third of the rank %d passed, %d spared, %d llr loose",
+	   lost, passed, spared, loose);
 }
 
 int
