@@ -3,10 +3,10 @@
  *	  experiment_report(): what the users of each variant did, and whether the
  *	  variants differ by more than chance.
  *
- * One query per experiment reads the counted events from its start to its end,
- * sums them up by user, computes each user's variant from the key, and adds up
+ * For each experiment the counted events from its start to its end are read,
+ * summed up by user, given the variant that is computed from the key, and added up
  * by variant; nobody has to write the variant into the events, and nothing is
- * kept.  The query costs one pass over the events of that time, and one more
+ * kept.  That costs one pass over the events of that time, and one more
  * over the conversions.  All tests are made here, from the sums.
  *
  * Two p-values for each rate.  The z test of two proportions takes trials as
@@ -42,7 +42,7 @@ PG_FUNCTION_INFO_V1(recsys_experiment_report);
 /* A p-value of the sample ratio below this means that something is broken. */
 #define BROKEN_RATIO	0.001
 
-/* What the query says of a variant. */
+/* What the queries say of a variant. */
 typedef struct Figures
 {
 	int64		users;
@@ -57,55 +57,60 @@ typedef struct Figures
 	double		order_variance;
 } Figures;
 
-/* ---------------------------------------------------------------- the query */
+/* -------------------------------------------------------------- the queries */
 
-/* $1 start, $2 end, $3 salt, $4 variants, $5 shares, $6 traffic */
+/*
+ * Parameters of both: $1 start, $2 end, $3 salt, $4 variants, $5 shares, $6 traffic.
+ * Neither joins anything: where statistics lag behind, as they do when an experiment
+ * has just begun, a join of users with their orders would be a nested loop.
+ */
+#define VARIANT		"recsys.assign_variant($3, s.person::text, $4, $5, $6)"
+
+/* What the users of each variant did. */
 static char *
-report_query(const RecsysSource *source, const RecsysMetrics *m)
+people_query(const RecsysSource *source, const RecsysMetrics *m)
+{
+	const char *time = events_time(source);
+
+	return psprintf("SELECT p.variant, count(*), sum(p.i)::int8, sum(p.c)::int8, sum(p.v)::int8,"
+					" regr_sxx(p.c, p.i), regr_syy(p.c, p.i), regr_sxy(p.c, p.i), regr_syy(p.v, p.c), regr_sxy(p.v, p.c)"
+					" FROM (SELECT s.i, s.c, s.v, " VARIANT " AS variant"
+					" FROM (SELECT %1$s AS person, count(*) FILTER (WHERE %2$s) AS i,"
+					" count(*) FILTER (WHERE %3$s) AS c, count(*) FILTER (WHERE %4$s) AS v"
+					" FROM %5$s WHERE %6$s >= $1 AND %6$s < $2 AND %7$s AND %8$s GROUP BY 1) s OFFSET 0) p"
+					" WHERE p.variant IS NOT NULL GROUP BY 1",
+					events_column(NameStr(source->user.name)),
+					events_is(source, m->impressions, m->nimpressions),
+					events_is(source, m->clicks, m->nclicks),
+					events_is(source, m->conversions, m->nconversions),
+					events_from(source), time, events_accepted(source), events_counted(source, m));
+}
+
+/* What they bought: sums by user and order, then by order, then by variant.
+ * Without an order column each conversion is an order. */
+static char *
+orders_query(const RecsysSource *source, const RecsysMetrics *m)
 {
 	const char *user = events_column(NameStr(source->user.name));
+	const char *amount = events_amount(m);
 	const char *time = events_time(source);
-	StringInfoData sql;
+	char	   *rows;
 
-	initStringInfo(&sql);
-	appendStringInfo(&sql,
-					 "WITH person AS MATERIALIZED ("
-					 "SELECT s.person, s.i, s.c, s.v, recsys.assign_variant($3, s.person::text, $4, $5, $6) AS variant"
-					 " FROM (SELECT %1$s AS person, count(*) FILTER (WHERE %2$s) AS i,"
-					 " count(*) FILTER (WHERE %3$s) AS c, count(*) FILTER (WHERE %4$s) AS v"
-					 " FROM %5$s WHERE %6$s >= $1 AND %6$s < $2 AND %8$s AND %7$s GROUP BY 1 OFFSET 0) s), ",
-					 user, events_is(source, m->impressions, m->nimpressions),
-					 events_is(source, m->clicks, m->nclicks),
-					 events_is(source, m->conversions, m->nconversions),
-					 events_from(source), time, events_counted(source, m), events_accepted(source));
-	/* without an order column each conversion is an order */
-	appendStringInfo(&sql,
-					 m->order_column ?
-					 "part AS (SELECT %1$s AS person, %2$s AS id, sum(%3$s) AS amount"
-					 " FROM %4$s WHERE %5$s >= $1 AND %5$s < $2 AND %7$s AND %6$s GROUP BY 1, 2), "
-					 "bought AS (SELECT p.variant, part.id, sum(part.amount) AS amount"
-					 " FROM part JOIN person p USING (person) GROUP BY 1, 2), " :
-					 "part AS (SELECT %1$s AS person, %2$s AS id, %3$s AS amount"
-					 " FROM %4$s WHERE %5$s >= $1 AND %5$s < $2 AND %7$s AND %6$s), "
-					 "bought AS (SELECT p.variant, part.id, part.amount"
-					 " FROM part JOIN person p USING (person)), ",
-					 user,
-					 m->order_column ? psprintf("%s::text COLLATE \"C\"", events_column(m->order_column)) : "1",
-					 events_amount(m), events_from(source), time,
-					 events_is(source, m->conversions, m->nconversions), events_accepted(source));
-	appendStringInfoString(&sql,
-						   "sold AS (SELECT b.variant, count(b.id) AS orders, sum(b.amount) AS revenue,"
-						   " avg(coalesce(b.amount, 0)::float8) FILTER (WHERE b.id IS NOT NULL) AS mean,"
-						   " var_samp(coalesce(b.amount, 0)::float8) FILTER (WHERE b.id IS NOT NULL) AS variance"
-						   " FROM bought b GROUP BY 1), "
-						   "seen AS (SELECT variant, count(*) AS users, sum(i)::int8 AS i, sum(c)::int8 AS c, sum(v)::int8 AS v,"
-						   " regr_sxx(c, i) AS ii, regr_syy(c, i) AS cc, regr_sxy(c, i) AS ic,"
-						   " regr_syy(v, c) AS vv, regr_sxy(v, c) AS cv"
-						   " FROM person WHERE variant IS NOT NULL GROUP BY 1) "
-						   "SELECT s.variant, s.users, s.i, s.c, s.v, s.ii, s.cc, s.ic, s.vv, s.cv,"
-						   " coalesce(o.orders, 0), o.revenue, o.mean, o.variance"
-						   " FROM seen s LEFT JOIN sold o ON o.variant = s.variant");
-	return sql.data;
+	rows = psprintf(" FROM %1$s WHERE %2$s >= $1 AND %2$s < $2 AND %3$s AND %4$s",
+					events_from(source), time, events_accepted(source),
+					events_is(source, m->conversions, m->nconversions));
+	if (m->order_column)
+		rows = psprintf("SELECT b.variant, b.id, sum(b.amount) AS amount FROM (SELECT " VARIANT " AS variant, s.id, s.amount"
+						" FROM (SELECT %s AS person, %s::text COLLATE \"C\" AS id, sum(%s) AS amount%s GROUP BY 1, 2) s OFFSET 0) b"
+						" WHERE b.variant IS NOT NULL GROUP BY 1, 2",
+						user, events_column(m->order_column), amount, rows);
+	else
+		rows = psprintf("SELECT " VARIANT " AS variant, 1 AS id, s.amount FROM (SELECT %s AS person, %s AS amount%s) s OFFSET 0",
+						user, amount, rows);
+	return psprintf("SELECT o.variant, count(o.id), sum(o.amount),"
+					" avg(coalesce(o.amount, 0)::float8) FILTER (WHERE o.id IS NOT NULL),"
+					" var_samp(coalesce(o.amount, 0)::float8) FILTER (WHERE o.id IS NOT NULL)"
+					" FROM (%s) o WHERE o.variant IS NOT NULL GROUP BY 1", rows);
 }
 
 static Datum
@@ -148,14 +153,9 @@ count_of(HeapTuple tuple, TupleDesc desc, int column)
 }
 
 static void
-take_figures(Figures *f, HeapTuple tuple, TupleDesc desc, MemoryContext caller)
+take_people(Figures *f, HeapTuple tuple, TupleDesc desc, MemoryContext caller)
 {
-	bool		isnull;
-	Datum		revenue = SPI_getbinval(tuple, desc, 12, &isnull);
-	MemoryContext old = MemoryContextSwitchTo(caller);
-
-	f->revenue = isnull ? 0 : datumCopy(revenue, false, -1);
-	MemoryContextSwitchTo(old);
+	(void) caller;
 	f->users = count_of(tuple, desc, 2);
 	f->impressions = count_of(tuple, desc, 3);
 	f->clicks = count_of(tuple, desc, 4);
@@ -168,37 +168,76 @@ take_figures(Figures *f, HeapTuple tuple, TupleDesc desc, MemoryContext caller)
 		.n = f->users,.x = f->clicks,.y = f->conversions,
 			.sxx = f->ctr.syy,.syy = sum_of(tuple, desc, 9),.sxy = sum_of(tuple, desc, 10)
 	};
-	f->orders = count_of(tuple, desc, 11);
-	f->order_mean = sum_of(tuple, desc, 13);
-	f->order_variance = sum_of(tuple, desc, 14);
+}
+
+static void
+take_orders(Figures *f, HeapTuple tuple, TupleDesc desc, MemoryContext caller)
+{
+	bool		isnull;
+	Datum		revenue = SPI_getbinval(tuple, desc, 3, &isnull);
+	MemoryContext old = MemoryContextSwitchTo(caller);
+
+	f->revenue = isnull ? 0 : datumCopy(revenue, false, -1);
+	MemoryContextSwitchTo(old);
+	f->orders = count_of(tuple, desc, 2);
+	f->order_mean = sum_of(tuple, desc, 4);
+	f->order_variance = sum_of(tuple, desc, 5);
+}
+
+/* The parameters of the queries. */
+#define NPARAMS 6
+
+static const Oid param_types[NPARAMS] = {
+	TIMESTAMPTZOID, TIMESTAMPTZOID, TEXTOID, TEXTARRAYOID, FLOAT8ARRAYOID, FLOAT8OID
+};
+
+static void
+set_params(Datum *values, const RecsysExperiment *e)
+{
+	TimestampTz latest = GetCurrentStatementStartTimestamp() + (int64) recsys_max_future * USECS_PER_SEC;
+
+	values[0] = TimestampTzGetDatum(e->started_at);
+	values[1] = TimestampTzGetDatum(e->stopped ? Min(e->stopped_at, latest) : latest);
+	values[2] = CStringGetTextDatum(e->salt);
+	values[3] = variants_array(e);
+	values[4] = shares_array(e);
+	values[5] = Float8GetDatum((double) e->traffic / ASSIGN_WHOLE);
+}
+
+/* Runs a query, and gives each row to the figures of its variant. */
+static void
+run_query(const char *query, const RecsysExperiment *e, Figures *figures,
+		  void (*take) (Figures *f, HeapTuple tuple, TupleDesc desc, MemoryContext caller))
+{
+	Oid			types[NPARAMS];
+	Datum		values[NPARAMS];
+	MemoryContext caller = CurrentMemoryContext;
+
+	memcpy(types, param_types, sizeof(types));
+	set_params(values, e);
+	SPI_connect();
+	SPI_execute_with_args(query, NPARAMS, types, values, NULL, true, 0);
+	for (uint64 row = 0; row < SPI_processed; row++)
+	{
+		HeapTuple	tuple = SPI_tuptable->vals[row];
+		char	   *variant = SPI_getvalue(tuple, SPI_tuptable->tupdesc, 1);
+
+		for (int i = 0; i < e->nvariants; i++)
+			if (strcmp(variant, e->variants[i]) == 0)
+				take(&figures[i], tuple, SPI_tuptable->tupdesc, caller);
+	}
+	SPI_finish();
 }
 
 /* The figures of each variant, zero where there are no users. */
 static Figures *
 read_figures(const RecsysSource *source, const RecsysMetrics *metrics, const RecsysExperiment *e)
 {
-	Oid			types[] = {TIMESTAMPTZOID, TIMESTAMPTZOID, TEXTOID, TEXTARRAYOID, FLOAT8ARRAYOID, FLOAT8OID};
-	TimestampTz latest = GetCurrentStatementStartTimestamp() + (int64) recsys_max_future * USECS_PER_SEC;
-	Datum		values[] = {
-		TimestampTzGetDatum(e->started_at),
-		TimestampTzGetDatum(e->stopped ? Min(e->stopped_at, latest) : latest),
-		CStringGetTextDatum(e->salt), variants_array(e), shares_array(e),
-		Float8GetDatum((double) e->traffic / ASSIGN_WHOLE)
-	};
 	Figures    *figures = palloc0(sizeof(Figures) * e->nvariants);
-	MemoryContext caller = CurrentMemoryContext;
 
-	SPI_connect();
-	SPI_execute_with_args(report_query(source, metrics), lengthof(types), types, values, NULL, true, 0);
-	for (uint64 row = 0; row < SPI_processed; row++)
-	{
-		char	   *variant = SPI_getvalue(SPI_tuptable->vals[row], SPI_tuptable->tupdesc, 1);
-
-		for (int i = 0; i < e->nvariants; i++)
-			if (strcmp(variant, e->variants[i]) == 0)
-				take_figures(&figures[i], SPI_tuptable->vals[row], SPI_tuptable->tupdesc, caller);
-	}
-	SPI_finish();
+	run_query(people_query(source, metrics), e, figures, take_people);
+	if (metrics->nconversions > 0)
+		run_query(orders_query(source, metrics), e, figures, take_orders);
 	return figures;
 }
 
