@@ -215,7 +215,7 @@ backfill_resync(Stream *s)
 	char		name[NAMEDATALEN];
 
 	shared_set_state(s->shared, SOURCE_RESYNCING);
-	snprintf(name, sizeof(name), "%s_resync", NameStr(s->slot));
+	snprintf(name, sizeof(name), "%s" RECSYS_RESYNC_SLOT, NameStr(s->slot));
 	decode_stop(s);
 	models_close(s);
 	feeds_close_all(s);
@@ -267,7 +267,7 @@ backfill_feeds(Stream *s)
 	}
 	shared_set_state(s->shared, SOURCE_BUILDING);
 	shared_progress(s->shared, "consumers", 0, 0);
-	snprintf(name, sizeof(name), "%s_consumer", NameStr(s->slot));
+	snprintf(name, sizeof(name), "%s" RECSYS_FILLING_SLOT, NameStr(s->slot));
 	lsn = begin_at_new_slot(s, name);
 	old = MemoryContextSwitchTo(s->scratch);
 	feeds_begin_filling(s, lsn, false);

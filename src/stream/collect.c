@@ -316,7 +316,7 @@ collect_update(Stream *s, Spool *spool, RelationEntry *entry, HeapTuple newrow, 
 	/* No old row although the identity covers our columns: they are as before. */
 	if (oldrow == NULL && entry->old_row == OLD_ROW_COVERED)
 	{
-		if (s->nextras > 0 && memchr(entry->extra_logged, false, s->nextras) != NULL)
+		if (s->nextras > 0 && memchr(entry->extra_logged, 0, s->nextras) != NULL)
 			append_unknown_extras(spool, entry->extra_logged, s->nextras, xid, entry->relid);
 		return;
 	}

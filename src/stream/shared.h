@@ -110,6 +110,10 @@ typedef struct SourceShared
 	WorkerTimes times;
 } SourceShared;
 
+/* Behind the name of a source's slot: those that only give a snapshot. */
+#define RECSYS_RESYNC_SLOT "_resync"
+#define RECSYS_FILLING_SLOT "_consumer"
+
 /* (dboid, source_id) -> entry, or NULL.  Entries never move. */
 extern SourceShared *shared_find(Oid dboid, int32 source_id);
 extern SourceShared *shared_entry(int index);	/* 0 .. recsys_max_sources-1 */

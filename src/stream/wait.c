@@ -169,10 +169,13 @@ waits_for_transactions(int32 source_id, SourceState state)
 	bool		started;
 
 	catalog_slot_name(source_id, name);
-	if (state != SOURCE_RESYNCING)
-		return !slot_exists(name, &started) || !started;
-	strlcat(name, "_resync", sizeof(name));
-	return slot_exists(name, &started) && !started;
+	if (state == SOURCE_RESYNCING || state == SOURCE_BUILDING)
+	{
+		strlcat(name, state == SOURCE_BUILDING ? RECSYS_FILLING_SLOT : RECSYS_RESYNC_SLOT,
+				sizeof(name));
+		return slot_exists(name, &started) && !started;
+	}
+	return !slot_exists(name, &started) || !started;
 }
 
 /* Is every entry of the shared array taken? */
@@ -255,7 +258,8 @@ check_known(const Wait *w, const Progress *p)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("source \"%s\" is still %s and waits for this transaction, which has written",
-						name, p->state == SOURCE_RESYNCING ? "resyncing" : "creating"),
+						name, p->state == SOURCE_RESYNCING ? "resyncing" :
+						p->state == SOURCE_BUILDING ? "building" : "creating"),
 				 errhint("COMMIT first, then call recsys.wait_for().")));
 }
 

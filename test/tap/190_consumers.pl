@@ -85,7 +85,7 @@ sub rows
 }
 
 $o->run("
-	CREATE TABLE held (i int);
+	CREATE TABLE said (what text);
 	CREATE TABLE events (id bigserial PRIMARY KEY, u int, i int, kind text, at timestamptz, sess text, shop text, note text);
 	CREATE INDEX ON events (u);
 	ALTER TABLE events ALTER sess SET STORAGE EXTERNAL;
@@ -106,8 +106,15 @@ $open->query_safe('BEGIN; ' . rows(4000));
 $o->run(rows(1));
 ok($o->wait_for('shop'), 'behind a transaction in progress');
 $o->run("SELECT recsys.create_model('shop', 'first', 'session_knn')");
-$open->query_safe(rows(1000) . 'COMMIT');
+$open->query_safe(rows(1000));
+# whoever waits within the transaction that the worker waits for is told
+$node->poll_query_until('postgres', "SELECT count(*) = 1 FROM pg_replication_slots WHERE slot_name LIKE '%_consumer' AND confirmed_flush_lsn IS NULL")
+	or BAIL_OUT('no slot');
+$open->query_safe(q{DO $$ BEGIN PERFORM recsys.wait_for('shop');
+	EXCEPTION WHEN object_not_in_prerequisite_state THEN INSERT INTO said VALUES (SQLERRM); END $$});
+$open->query_safe('COMMIT');
 $open->quit;
+is($o->run('SELECT what FROM said'), 'source "shop" is still building and waits for this transaction, which has written', 'a wait that cannot end');
 sessions_ok('shop', 'first', 'sess', 'created while a transaction was in progress');
 $o->check('shop', 'histories beside it', exact => 1);
 is($o->run("SELECT kind, name, unmatched FROM shop.consumers"), 'model|first|0', 'it has its row');
