@@ -143,6 +143,7 @@ enum
 	ROW_ITERATION,
 	ROW_ITERATIONS,
 	ROW_LOSS,
+	ROW_RECALL,
 	ROW_WORKERS,
 	ROW_PID,
 	ROW_STARTED,
@@ -225,6 +226,8 @@ fill_row(StatusRow *row, const RecsysSource *source, const TrainingShared *t)
 	}
 	if (!isnan(t->loss))
 		put(row, ROW_LOSS, Float8GetDatum(t->loss));
+	if (!isnan(t->recall))
+		put(row, ROW_RECALL, Float8GetDatum(t->recall));
 	if (active)
 	{
 		put(row, ROW_PHASE, CStringGetTextDatum(t->phase));

@@ -207,6 +207,14 @@ training_iteration(TrainingShared *t, int iteration, int iterations, double loss
 }
 
 void
+training_validated(TrainingShared *t, double recall)
+{
+	SpinLockAcquire(&t->mutex);
+	t->recall = recall;
+	SpinLockRelease(&t->mutex);
+}
+
+void
 training_has_read(TrainingShared *t, XLogRecPtr applied_lsn)
 {
 	SpinLockAcquire(&t->mutex);

@@ -96,6 +96,7 @@ typedef struct TrainingShared
 	int			iteration;		/* completed */
 	int			iterations;
 	double		loss;			/* NaN: not known yet */
+	double		recall;			/* of what it holds out to see when to stop; NaN: nothing */
 	int			workers;		/* processes that take part */
 	TimestampTz started_at;
 	TimestampTz ended_at;
@@ -186,6 +187,8 @@ extern void training_attach_helper(TrainingShared *t, uint64 id);
 /* phase NULL: as it is. */
 extern void training_progress(TrainingShared *t, const char *phase, int64 done, int64 total);
 extern void training_iteration(TrainingShared *t, int iteration, int iterations, double loss);
+
+extern void training_validated(TrainingShared *t, double recall);
 
 /* What it has read of the source. */
 extern void training_has_read(TrainingShared *t, XLogRecPtr applied_lsn);

@@ -36,6 +36,7 @@ CREATE FUNCTION recsys.training_status(
 	OUT iteration int,
 	OUT iterations int,
 	OUT loss double precision,
+	OUT recall double precision,
 	OUT workers int,
 	OUT pid int,
 	OUT started_at timestamptz,
@@ -50,7 +51,7 @@ COMMENT ON FUNCTION recsys.training_status IS
 	'what recsys.trainings and recsys.progress show of trainings, of the sources whose owner''s role the caller has';
 
 CREATE VIEW recsys.trainings AS
-	SELECT source, model, state, started_at, ended_at, iteration, iterations, loss,
+	SELECT source, model, state, started_at, ended_at, iteration, iterations, loss, recall,
 		   workers, pid, failures, error AS last_error,
 		   CASE WHEN failures > 0 THEN retry_at END AS retry_at
 	FROM recsys.training_status()
@@ -64,6 +65,7 @@ COMMENT ON COLUMN recsys.trainings.ended_at IS 'when it ended, NULL while it run
 COMMENT ON COLUMN recsys.trainings.iteration IS 'iterations completed';
 COMMENT ON COLUMN recsys.trainings.iterations IS 'iterations in all';
 COMMENT ON COLUMN recsys.trainings.loss IS 'what the training minimises, per interaction, when it was last computed';
+COMMENT ON COLUMN recsys.trainings.recall IS 'of gru4rec: recall at 20 of the items held out to see when to stop, after the last epoch';
 COMMENT ON COLUMN recsys.trainings.workers IS 'processes at work, NULL when it has ended';
 COMMENT ON COLUMN recsys.trainings.pid IS 'the first of these';
 COMMENT ON COLUMN recsys.trainings.failures IS 'trainings of the model that failed in a row';
@@ -81,12 +83,14 @@ CREATE VIEW recsys.progress AS
 					 (pg_catalog.clock_timestamp() - phase_started) *
 					 (GREATEST(phase_total - phase_done, 0)::double precision / phase_done))
 		   END AS eta,
-		   iteration, loss
+		   iteration, loss, recall
 	FROM (SELECT source, NULL::name AS model, phase, phase_done, phase_total, phase_started,
-				 NULL::int AS iteration, NULL::double precision AS loss
+				 NULL::int AS iteration, NULL::double precision AS loss,
+				 NULL::double precision AS recall
 		  FROM recsys.source_status()
 		  UNION ALL
-		  SELECT source, model, phase, phase_done, phase_total, phase_started, iteration, loss
+		  SELECT source, model, phase, phase_done, phase_total, phase_started, iteration, loss,
+				 recall
 		  FROM recsys.training_status()) AS phases
 	WHERE phase IS NOT NULL;
 COMMENT ON VIEW recsys.progress IS 'long steps under way, of the sources whose owner''s role the caller has';
@@ -99,5 +103,6 @@ COMMENT ON COLUMN recsys.progress.percent IS 'share that is done';
 COMMENT ON COLUMN recsys.progress.eta IS 'time that the rest will take at the pace so far';
 COMMENT ON COLUMN recsys.progress.iteration IS 'iterations of a training that are completed';
 COMMENT ON COLUMN recsys.progress.loss IS 'what the training minimises, per interaction, when it was last computed';
+COMMENT ON COLUMN recsys.progress.recall IS 'of gru4rec: recall at 20 of the items held out to see when to stop, after the last epoch';
 
 GRANT SELECT ON recsys.trainings, recsys.progress TO PUBLIC;

@@ -201,7 +201,7 @@ fill_entry(TrainingShared *t, TrainingKind kind, const RecsysSource *source,
 	t->done = t->total = 0;
 	t->phase_started = t->requested_at;
 	t->iteration = t->iterations = 0;
-	t->loss = NAN;
+	t->loss = t->recall = NAN;
 	t->workers = 0;
 	t->started_at = t->ended_at = 0;
 	t->applied_lsn = InvalidXLogRecPtr;

@@ -95,9 +95,7 @@ after_epoch(void *arg, int epoch, double loss, double recall)
 	Learning   *l = arg;
 
 	training_iteration(l->t->training, epoch, l->learn->n_epochs, loss);
-	ereport(DEBUG1,
-			errmsg_internal("recsys: model \"%s\", epoch %d: loss %.4f, recall %.4f",
-							NameStr(l->t->model->name), epoch, loss, recall));
+	training_validated(l->t->training, recall);
 	trainer_inject(l->t, INJECT_TRAIN);
 }
 

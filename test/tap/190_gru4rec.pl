@@ -85,7 +85,7 @@ $node->safe_psql('postgres', q{
 
 wait_until(q{SELECT count(*) = 1 FROM shop.next_version}, 'a new model is trained by itself');
 wait_until(q{SELECT state = 'ready' FROM recsys.models WHERE source = 'shop'}, 'it is ready then');
-is(ask(q{SELECT iteration > 0, iterations, loss > 0 FROM recsys.trainings WHERE source = 'shop'}), 't|25|t',
+is(ask(q{SELECT iteration > 0, iterations, loss > 0, recall FROM recsys.trainings WHERE source = 'shop'}), 't|25|t|',
 	'recsys.trainings tells the epoch and the loss');
 is(ask(q{SELECT count(*) FROM generate_series(1, 400) u WHERE (SELECT item_id FROM shop.recommend(u, 1)) =
 		1 + (u + 6 + u % 6) % 40}), 400, 'and everybody is told what comes next');
@@ -154,7 +154,10 @@ like(ask(q{SELECT recsys.train('shop', 'next')}),
 	'a loss that explodes ends the training');
 is(version(), $kept, 'and the old version stays');
 ask(q{SELECT recsys.alter_model('shop', 'next', '{"loss": "cross-entropy", "learning_rate": 0.01, "n_epochs": 25}')});
+ask(q{SELECT recsys.alter_model('shop', 'next', '{"validation": 0.2, "patience": 2}')});
 is(ask(q{SELECT recsys.train('shop', 'next')}), '', 'a right one learns');
+is(ask(q{SELECT iteration BETWEEN 3 AND 24, recall > 0.5 FROM recsys.trainings WHERE source = 'shop'}), 't|t',
+	'with validation it ends early, and tells the recall');
 ask('TRUNCATE events');
 is(ask(q{SELECT recsys.wait_for('shop')}), 't', 'TRUNCATE');
 is(ask(q{SELECT count(*) FROM shop.recommend_session('{5,6,7}', 3)}), 0, 'leaves nothing');
