@@ -82,6 +82,15 @@ open_table(ItemCounts *counts, LOCKMODE lockmode)
 	return t;
 }
 
+static void
+damaged(void)
+{
+	ereport(ERROR,
+			errcode(ERRCODE_DATA_CORRUPTED),
+			errmsg("a row of the item counts of a model is not as it was written"),
+			errhint("Drop the model with recsys.drop_model() and create it again."));
+}
+
 const int32 *
 item_counts_row(TupleTableSlot *slot)
 {
@@ -89,11 +98,7 @@ item_counts_row(TupleTableSlot *slot)
 	const int32 *counts = checked_array(checked_attribute(slot, COUNT_COUNTS + 1), INT4OID, &n);
 
 	if (n != COUNT_BLOCK_SIZE)
-		ereport(ERROR,
-				errcode(ERRCODE_DATA_CORRUPTED),
-				errmsg("%d counts in a row of the item counts of a model instead of %d", n,
-					   COUNT_BLOCK_SIZE),
-				errhint("Drop the model with recsys.drop_model() and create it again."));
+		damaged();
 	return counts;
 }
 
@@ -112,6 +117,8 @@ item_counts_load(ItemCounts *counts)
 		int32		block = DatumGetInt32(checked_attribute(t->slot, COUNT_BLOCK + 1));
 
 		CHECK_FOR_INTERRUPTS();
+		if (block <= 0)
+			damaged();
 		memcpy(block_of(counts, block), row, sizeof(int32) * COUNT_BLOCK_SIZE);
 	}
 	table_endscan(scan);

@@ -46,7 +46,12 @@ damaged(void)
 const int32 *
 session_row_items(TupleTableSlot *slot, int *n)
 {
-	return checked_array(checked_attribute(slot, SESSION_ITEMS + 1), INT4OID, n);
+	const int32 *items = checked_array(checked_attribute(slot, SESSION_ITEMS + 1), INT4OID, n);
+
+	for (int i = 0; i < *n; i++)
+		if (items[i] <= 0)
+			damaged();
+	return items;
 }
 
 static Session *

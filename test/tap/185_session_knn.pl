@@ -283,5 +283,25 @@ no_rows_of(q{SELECT format('%s of %s: %s instead of %s', what, who, g, m) FROM
 cmp_ok($o->run("SELECT max(cardinality(items)) FROM shop.near_sessions"), '<=', 1000, 'of a long session the newest clicks are kept');
 is($o->run("SELECT count(*) FROM shop.recommend_session('{what 1,what 2}', 5, 'near')"), '5', 'a session by names');
 
+# ------------------------------------------------ a standby, and edited tables
+
+$node->backup('copy');
+my $standby = PostgreSQL::Test::Cluster->new('standby');
+my $answers = q{SELECT md5(string_agg(x::text, ' ' ORDER BY a, x)) FROM generate_series(1, 29) a,
+	LATERAL shop.recommend_session(ARRAY['what ' || a, 'what ' || a % 7], 10, 'near') x};
+$standby->init_from_backup($node, 'copy', has_streaming => 1);
+$standby->start;
+$node->wait_for_catchup($standby, 'replay', $node->lsn('insert'));
+is($standby->safe_psql('postgres', $answers), $o->run($answers), 'a standby answers the same');
+$standby->stop;
+
+for my $edit ("sessions SET items[1] = -7", "sessions SET items = '{}'", "postings SET times = '{1}'", "item_sessions SET counts = '{1,2}'", "sessions SET items = '{{1,2},{3,4}}'")
+{
+	my ($status, $out, $err) = $node->psql('postgres', "BEGIN; UPDATE shop.near_$edit; SELECT count(*) FROM shop.recommend_session('{what 1}', 5, 'near'); ROLLBACK");
+
+	like($status ? $err : $out, qr/not as it was written|unexpected array|5/, "no crash after $edit");
+}
+is($o->run("SELECT count(*) FROM shop.recommend_session('{what 1}', 5, 'near')"), '5', 'nor after it was taken back');
+
 $node->stop;
 done_testing();
