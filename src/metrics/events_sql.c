@@ -84,18 +84,26 @@ append_key(StringInfo sql, const KeyColumn *key)
 }
 
 char *
-events_accepted(const RecsysSource *source)
+events_keys(const RecsysSource *source)
 {
 	StringInfoData sql;
 
 	initStringInfo(&sql);
 	append_key(&sql, &source->user);
 	append_key(&sql, &source->item);
-	/* NaN is larger than any number */
-	if (source->value_column)
-		appendStringInfo(&sql, " AND %s BETWEEN %s AND 1e300", events_column(source->value_column),
-						 source->explicit_feedback ? "-1e300" : "0");
 	return sql.data;
+}
+
+char *
+events_accepted(const RecsysSource *source)
+{
+	char	   *keys = events_keys(source);
+
+	if (source->value_column == NULL)
+		return keys;
+	/* NaN is larger than any number */
+	return psprintf("%s AND %s BETWEEN %s AND 1e300", keys, events_column(source->value_column),
+					source->explicit_feedback ? "-1e300" : "0");
 }
 
 char *

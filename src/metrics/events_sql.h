@@ -22,6 +22,9 @@ extern char *events_is(const RecsysSource *source, char **types, int n);
 /* Whether it is an impression, a click or a conversion. */
 extern char *events_counted(const RecsysSource *source, const RecsysMetrics *metrics);
 
+/* Whether it has keys that cleaning lets through. */
+extern char *events_keys(const RecsysSource *source);
+
 /* Whether the stream takes it, too: keys and a value that cleaning lets through. */
 extern char *events_accepted(const RecsysSource *source);
 

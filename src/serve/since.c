@@ -8,7 +8,6 @@
  */
 #include "postgres.h"
 
-#include "catalog/pg_class_d.h"
 #include "catalog/pg_type_d.h"
 #include "executor/spi.h"
 #include "lib/stringinfo.h"
@@ -16,24 +15,9 @@
 #include "utils/lsyscache.h"
 #include "utils/timestamp.h"
 
+#include "metrics/events_sql.h"
 #include "recsys.h"
 #include "serve/serve.h"
-
-static char *
-column_ref(const char *name)
-{
-	return psprintf("e.%s", quote_identifier(name));
-}
-
-/* The event's time; a timestamp without time zone is UTC, as in the stream. */
-static char *
-time_ref(const RecsysSource *source)
-{
-	AttrNumber	attnum = get_attnum(source->events, source->time_column);
-
-	return psprintf(get_atttype(source->events, attnum) == TIMESTAMPOID ?
-					"(%s AT TIME ZONE 'UTC')" : "%s", column_ref(source->time_column));
-}
 
 /* Weight of the row's type. */
 static void
@@ -41,7 +25,7 @@ append_weight(StringInfo sql, const RecsysSource *source)
 {
 	if (source->has_weights && source->type_column)
 	{
-		appendStringInfo(sql, "(CASE %s::text", column_ref(source->type_column));
+		appendStringInfo(sql, "(CASE %s::text", events_column(source->type_column));
 		for (int i = 0; i < source->nweights; i++)
 			appendStringInfo(sql, " WHEN %s THEN double precision '%.17g'",
 							 quote_literal_cstr(source->weights[i].event_type),
@@ -61,7 +45,7 @@ append_contribution(StringInfo sql, const RecsysSource *source)
 	if (source->explicit_feedback)
 	{
 		appendStringInfo(sql, "CASE WHEN %1$s BETWEEN -%2$g AND %2$g THEN ",
-						 column_ref(source->value_column), RECSYS_MAX_AMOUNT);
+						 events_column(source->value_column), RECSYS_MAX_AMOUNT);
 		append_weight(sql, source);
 		appendStringInfoString(sql, " END");
 		return;
@@ -72,17 +56,7 @@ append_contribution(StringInfo sql, const RecsysSource *source)
 						 " * (CASE WHEN %1$s BETWEEN 0 AND 1e-150 THEN 0"
 						 " WHEN %1$s BETWEEN 0 AND 1.7976931348623157e308"
 						 " THEN least(%1$s::double precision, 1e280) END)",
-						 column_ref(source->value_column));
-}
-
-static void
-append_key_condition(StringInfo sql, const KeyColumn *key)
-{
-	const char *column = column_ref(NameStr(key->name));
-
-	appendStringInfo(sql, " AND %s IS NOT NULL", column);
-	if (key->kind == KEY_TEXT)
-		appendStringInfo(sql, " AND octet_length(%s) <= %d", column, RECSYS_MAX_KEY_LEN);
+						 events_column(source->value_column));
 }
 
 /*
@@ -109,7 +83,7 @@ static char *
 since_query(ServeCall *call)
 {
 	const RecsysSource *source = call->source;
-	const char *time = time_ref(source);
+	const char *time = events_time(source);
 	StringInfoData sql;
 
 	initStringInfo(&sql);
@@ -125,21 +99,16 @@ since_query(ServeCall *call)
 		appendStringInfoChar(&sql, ')');
 	}
 	appendStringInfo(&sql, " AS score FROM (SELECT %s::%s AS item, %s AS person, %s AS time, ",
-					 column_ref(NameStr(source->item.name)),
+					 events_column(NameStr(source->item.name)),
 					 format_type_be_qualified(source->item.type),
-					 column_ref(NameStr(source->user.name)), time);
+					 events_column(NameStr(source->user.name)), time);
 	append_contribution(&sql, source);
 	/* further back than that begins time itself */
-	appendStringInfo(&sql, " AS contribution FROM %s%s AS e WHERE %s >= now() - least($1, interval '6500 years')"
-					 " AND %s <= statement_timestamp() + interval '%d seconds'",
-					 get_rel_relkind(source->events) == RELKIND_PARTITIONED_TABLE ? "" : "ONLY ",
-					 quote_qualified_identifier(get_namespace_name(get_rel_namespace(source->events)),
-												get_rel_name(source->events)),
-					 time, time, recsys_max_future);
-	append_key_condition(&sql, &source->user);
-	append_key_condition(&sql, &source->item);
+	appendStringInfo(&sql, " AS contribution FROM %1$s WHERE %2$s >= now() - least($1, interval '6500 years')"
+					 " AND %2$s <= statement_timestamp() + interval '%3$d seconds' AND %4$s",
+					 events_from(source), time, recsys_max_future, events_keys(source));
 	if (source->type_column)
-		appendStringInfo(&sql, " AND %s IS NOT NULL", column_ref(source->type_column));
+		appendStringInfo(&sql, " AND %s IS NOT NULL", events_column(source->type_column));
 	appendStringInfo(&sql,
 					 " OFFSET 0) c WHERE c.contribution > 0 AND c.contribution <= %g GROUP BY c.item) t) s"
 					 " LEFT JOIN %s.items i ON i.key = s.item"
