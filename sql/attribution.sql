@@ -36,6 +36,7 @@ SELECT dimensions, impressions, clicks, conversions, orders, revenue, ctr, cvr, 
 FROM at.attribution(NULL);
 SELECT dimensions, impressions, clicks, conversions, revenue FROM at.attribution(NULL, '30 min', '{model}');
 SELECT dimensions, impressions, clicks, conversions, orders, revenue FROM at.attribution(NULL, '100 years', '{}');
+SELECT sum(clicks) FROM at.attribution('100000 years', '100000 years', '{}') WHERE dimensions IS NOT NULL;
 SELECT recsys.wilson_lower(1, 1) = ctr_lower AND recsys.wilson_upper(1, 1) = ctr_upper AS wilson
 FROM at.attribution(NULL, by => '{model}') WHERE dimensions = '{"model": "knn"}';
 SELECT * FROM at.attribution('0 days');
@@ -179,14 +180,15 @@ SELECT recsys.drop_source('at');
 
 -- other types: a value column, a timestamp, an enumeration, ids as text
 CREATE TYPE at_kind AS ENUM ('shown', 'click');
-CREATE TABLE at_typed (who uuid, what smallint, kind text, quantity int NOT NULL, at timestamp, recommendation_id varchar(36), model name, variant at_kind);
+CREATE TABLE at_typed (who uuid, what smallint, kind text, quantity int NOT NULL, at timestamp, recommendation_id varchar(36), model name, variant at_kind, placement varchar(6));
 CREATE INDEX ON at_typed (who);
 SELECT recsys.create_source('at', 'at_typed', 'who', 'what', 'kind', 'quantity', 'at', '{"click": 1}');
 SELECT recsys.create_model('at', 'top', 'popular');
 INSERT INTO at_typed SELECT md5(g::text)::uuid, g % 5, 'click', 1, '2020-01-01' FROM generate_series(1, 20) g;
 SELECT recsys.wait_for('at');
-SELECT item_id FROM at.log_recommendations(md5('1')::uuid, 3, event_type => 'shown');
-SELECT what, kind, quantity, abs(extract(epoch FROM at - timezone('UTC', now()))) < 3600 AS just_now, length(recommendation_id), model, variant FROM at_typed WHERE kind = 'shown' ORDER BY what;
+SELECT item_id FROM at.log_recommendations(md5('1')::uuid, 3, placement => 'home', event_type => 'shown');
+SELECT item_id FROM at.log_recommendations(md5('1')::uuid, 3, placement => 'home page', event_type => 'shown');
+SELECT what, kind, quantity, abs(extract(epoch FROM at - timezone('UTC', now()))) < 3600 AS just_now, length(recommendation_id), model, placement, variant FROM at_typed WHERE kind = 'shown' ORDER BY what;
 SELECT recsys.drop_source('at');
 DROP TABLE at_typed, at_events, at_logged;
 DROP TYPE at_kind;

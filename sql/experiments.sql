@@ -345,8 +345,11 @@ SELECT sum(users) AS users, sum(impressions) AS impressions, sum(clicks) AS clic
 SELECT variant, users, round(aov, 4) AS aov FROM xp.experiment_report('typed');
 SELECT variant, count(*) FROM (SELECT recsys.assign_variant('typed', md5(g::text)::uuid::text, '{top,near}') AS variant FROM generate_series(1, 120) g) u GROUP BY 1 ORDER BY 1 DESC;
 SELECT dimensions, impressions, clicks, conversions, revenue FROM xp.attribution(NULL, by => '{quantity}');
--- which model answers
 SELECT recsys.wait_for('xp');
+-- the windows count the same events
+SELECT m.impressions = r.impressions AND m.clicks = r.clicks AND m.conversions = r.conversions AND m.orders = r.orders AND m.revenue = r.revenue AND m.users = r.users AS same
+FROM xp.metrics() m, (SELECT sum(users) AS users, sum(impressions) AS impressions, sum(clicks) AS clicks, sum(conversions) AS conversions, sum(orders) AS orders, sum(revenue) AS revenue FROM xp.experiment_report()) r;
+-- which model answers
 SELECT count(*), bool_and(coalesce(from_model, 'top') = xp.variant('typed', md5(g::text)::uuid)) AS that_of_the_variant
 FROM generate_series(1, 10) g, xp.recommend_explained(md5(g::text)::uuid, 1, 'typed');
 SELECT recsys.drop_source('xp');

@@ -35,6 +35,9 @@ PG_FUNCTION_INFO_V1(recsys_attribution);
 
 #define MOST_DIMENSIONS	8
 
+/* Longer ones are for ever: twice that back from now there still is time. */
+#define FOR_EVER	(3000 * MONTHS_PER_YEAR)
+
 /* The new value: nulls never get here. */
 Datum
 recsys_last_known_next(PG_FUNCTION_ARGS)
@@ -56,6 +59,14 @@ check_period(FunctionCallInfo fcinfo, int argno, const char *name)
 				errmsg("%s must be a positive interval, not %s", name,
 					   DatumGetCString(DirectFunctionCall1(interval_out, PG_GETARG_DATUM(argno)))),
 				errhint("Pass for example %s => '1 day'.", name));
+}
+
+static bool
+is_for_ever(Datum interval)
+{
+	Interval	limit = {.month = FOR_EVER};
+
+	return DatumGetBool(DirectFunctionCall2(interval_gt, interval, IntervalPGetDatum(&limit)));
 }
 
 static bool
@@ -244,6 +255,7 @@ recsys_attribution(PG_FUNCTION_ARGS)
 	Oid			types[] = {TIMESTAMPTZOID, INTERVALOID, TIMESTAMPTZOID};
 	Datum		values[3] = {0};
 	char		nulls[] = {' ', ' ', ' '};
+	Interval	for_ever = {.month = FOR_EVER};
 	char	  **dimensions;
 	int			n;
 
@@ -256,13 +268,13 @@ recsys_attribution(PG_FUNCTION_ARGS)
 				errhint("Pass for example within => '1 day'."));
 	metrics = events_metrics(source, "attribution");
 	dimensions = dimensions_of(fcinfo, 2, source, &n);
-	if (PG_ARGISNULL(0))
+	if (PG_ARGISNULL(0) || is_for_ever(PG_GETARG_DATUM(0)))
 		nulls[0] = 'n';
 	else
 		values[0] = DirectFunctionCall2(timestamptz_mi_interval,
 										TimestampTzGetDatum(GetCurrentTransactionStartTimestamp()),
 										PG_GETARG_DATUM(0));
-	values[1] = PG_GETARG_DATUM(1);
+	values[1] = is_for_ever(PG_GETARG_DATUM(1)) ? IntervalPGetDatum(&for_ever) : PG_GETARG_DATUM(1);
 	values[2] = TimestampTzGetDatum(GetCurrentStatementStartTimestamp() +
 									(int64) recsys_max_future * USECS_PER_SEC);
 	InitMaterializedSRF(fcinfo, 0);

@@ -115,20 +115,16 @@ typedef struct Insert
 	StringInfoData values;
 } Insert;
 
-/* A column of the events and its value, cast to the column's type. */
+/* A column of the events and its value, cast to the column's type; to its length
+ * the INSERT itself converts, which refuses what is too long. */
 static void
 add_column(Insert *insert, const char *column, const char *value)
 {
 	Oid			relid = insert->source->events;
-	AttrNumber	attnum = get_attnum(relid, column);
-	Oid			type,
-				collation;
-	int32		typmod;
 
-	get_atttypetypmodcoll(relid, attnum, &type, &typmod, &collation);
 	appendStringInfo(&insert->columns, "%s%s", insert->columns.len > 0 ? ", " : "", quote_identifier(column));
 	appendStringInfo(&insert->values, "%s%s::%s", insert->values.len > 0 ? ", " : "", value,
-					 format_type_extended(type, typmod, FORMAT_TYPE_TYPEMOD_GIVEN | FORMAT_TYPE_FORCE_QUALIFY));
+					 format_type_be_qualified(get_atttype(relid, get_attnum(relid, column))));
 }
 
 static bool
