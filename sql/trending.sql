@@ -43,10 +43,17 @@ SELECT tr.predict(101, 20), tr.predict(101, 20, 'week');
 BEGIN;
 INSERT INTO tr.hot_top SELECT rank, item, n, n + p, now() FROM (VALUES
 	(0, 0, 1000, 6000), (1, 2, 60, 100), (2, 3, 12, 0), (3, 4, 90, 180), (4, 5, 50, 300), (5, 6, 2, 0), (6, 99, 90, 10)) v (rank, item, n, p);
-INSERT INTO tr.hot_counts SELECT item_id, recent, longer, longer::int, as_of FROM tr.hot_top;
+CREATE VIEW trending_packed AS SELECT model, block, array_agg(coalesce(recent, 0) ORDER BY i) AS recent,
+	array_agg(coalesce(longer, 0) ORDER BY i) AS longer, array_agg(coalesce(longer + recent, 0)::int8 ORDER BY i) AS events,
+	array_agg(coalesce(extract(epoch FROM as_of - '2000-01-01 UTC') * 1000000, 0)::int8 ORDER BY i) AS as_of
+	FROM (VALUES ('hot'), ('week')) m (model) CROSS JOIN generate_series(1, 4) block
+	CROSS JOIN LATERAL generate_series(block * 32 - 32, block * 32 - 1) i LEFT JOIN (SELECT 'hot', * FROM tr.hot_top UNION ALL SELECT 'week', * FROM tr.week_top) t (of, rank, item_id, recent, longer, as_of)
+	ON item_id = i AND of = model GROUP BY 1, 2;
+INSERT INTO tr.hot_counts SELECT block, recent, longer, events, as_of FROM trending_packed WHERE model = 'hot';
 INSERT INTO tr.week_top SELECT rank, item, n, 0, now() - age FROM (VALUES
 	(0, 0, 1000, interval '0'), (1, 3, 70, '0'), (2, 2, 100, '1 week'), (3, 7, 30, '0')) v (rank, item, n, age);
-INSERT INTO tr.week_counts SELECT item_id, recent, 0, recent::int, as_of FROM tr.week_top;
+INSERT INTO tr.week_counts SELECT block, recent, longer, events, as_of FROM trending_packed WHERE model = 'week';
+DROP VIEW trending_packed;
 
 SELECT * FROM tr.trending();
 SELECT item_id, score, events, expected FROM (VALUES (20, 60, 100 / 6.0), (30, 12, 0), (40, 90, 30)) v (i, n, e),

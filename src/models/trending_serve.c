@@ -75,10 +75,10 @@ constraint_name(const char *model, const char *kind)
 char *
 trending_create_sql(const RecsysSource *source, const char *model)
 {
-	return psprintf("CREATE TABLE %1$s (item_id int4 CONSTRAINT %2$s PRIMARY KEY,"
-					" recent float8 NOT NULL, longer float8 NOT NULL, events int8 NOT NULL,"
-					" as_of timestamptz NOT NULL) WITH (fillfactor = 70);"
-					" COMMENT ON TABLE %1$s IS 'events of each item by number, as decayed sums at as_of; item 0: of all';"
+	return psprintf("CREATE TABLE %1$s (block int4 CONSTRAINT %2$s PRIMARY KEY,"
+					" recent float8[] NOT NULL, longer float8[] NOT NULL, events int8[] NOT NULL,"
+					" as_of int8[] NOT NULL) WITH (fillfactor = 50);"
+					" COMMENT ON TABLE %1$s IS 'events of each item as decayed sums at as_of (microseconds since 2000), 32 items a row: item i stands in block i / 32 + 1 at place i %% 32 + 1; item 0 counts all';"
 					" CREATE TABLE %3$s (rank int4 CONSTRAINT %4$s PRIMARY KEY, item_id int4 NOT NULL,"
 					" recent float8 NOT NULL, longer float8 NOT NULL, as_of timestamptz NOT NULL)"
 					" WITH (fillfactor = 50);"
@@ -136,7 +136,7 @@ open_counts(ServeContext *cx)
 {
 	char	   *name = psprintf("%s%s", NameStr(cx->model->name), TRENDING_COUNTS);
 
-	return checked_open(cx->source, name, psprintf("%s%s", name, TRENDING_INDEX), TREND_COUNT_ITEM + 1,
+	return checked_open(cx->source, name, psprintf("%s%s", name, TRENDING_INDEX), TREND_COUNT_BLOCK + 1,
 						TREND_COUNT_NCOLUMNS, trend_count_types);
 }
 
@@ -144,14 +144,15 @@ open_counts(ServeContext *cx)
 static bool
 get_count(StateTable *t, Snapshot snapshot, int32 item, TrendCount *count)
 {
-	Datum		key = Int32GetDatum(item);
+	Datum		key = Int32GetDatum(TREND_BLOCK_OF(item));
 	TupleTableSlot *slot = table_get(t, snapshot, 1, &key);
-	int32		found;
+	TrendCount	counts[TREND_BLOCK_SIZE];
 
 	if (slot == NULL)
 		return false;
-	trend_count_read(slot, &found, count);
-	return true;
+	trend_counts_read(slot, counts);
+	*count = counts[TREND_PLACE_OF(item)];
+	return count->events > 0;
 }
 
 /* The published rows in order; the first one is that of all. */

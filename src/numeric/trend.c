@@ -13,7 +13,9 @@
 static inline double
 decay(const TrendWindows *windows, int which, int64_t age)
 {
-	return windows->length[which] > 0 ? exp(-(double) age / windows->length[which]) : 0;
+	if (!(windows->length[which] > 0))
+		return 0;
+	return age == 0 ? 1 : exp(-(double) age / windows->length[which]);
 }
 
 /* The count as it is at a later time. */

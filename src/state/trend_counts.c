@@ -3,8 +3,7 @@
  *	  Decayed counts of items over a table of a model, see trend_counts.h.
  *
  * Items number some ten thousand, a count takes 32 bytes, and whoever looks for
- * the largest needs them all: nothing is evicted.  An item whose last event was
- * taken back has no row.
+ * the largest needs them all: nothing is evicted.
  */
 #include "postgres.h"
 
@@ -16,6 +15,7 @@
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
+#include "state/array.h"
 #include "state/checked.h"
 #include "state/trend_counts.h"
 
@@ -32,14 +32,15 @@ struct TrendCounts
 	int32		end;			/* behind the largest number in use */
 	int32		max;
 	TrendCount *counts;			/* by item */
-	bool	   *stored;			/* it has a row */
-	bool	   *is_dirty;
+	bool	   *stored;			/* by block: it has a row */
+	bool	   *is_dirty;		/* likewise */
 	int32		ndirty;
-	int32		maxdirty;
-	int32	   *dirty;
+	int32	   *dirty;			/* blocks */
 };
 
-const Oid	trend_count_types[TREND_COUNT_NCOLUMNS] = {INT4OID, FLOAT8OID, FLOAT8OID, INT8OID, TIMESTAMPTZOID};
+const Oid	trend_count_types[TREND_COUNT_NCOLUMNS] = {
+	INT4OID, FLOAT8ARRAYOID, FLOAT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID
+};
 
 TrendCounts *
 trend_counts_create(MemoryContext parent, Oid nspid, const char *relname, const char *indexname,
@@ -65,6 +66,13 @@ grow_array(TrendCounts *counts, void *array, Size width, int32 from, int32 to)
 	return grown;
 }
 
+/* So many items have blocks with numbers smaller than that. */
+static inline int32
+blocks_of(int32 max)
+{
+	return max == 0 ? 0 : TREND_BLOCK_OF(max - 1) + 1;
+}
+
 static void
 reach_item(TrendCounts *counts, int32 item)
 {
@@ -73,27 +81,28 @@ reach_item(TrendCounts *counts, int32 item)
 	counts->end = Max(counts->end, item + 1);
 	if (item < counts->max)
 		return;
+	/* whole blocks */
 	max = Max(MIN_ITEMS, Max(item + 1, counts->max + counts->max / 2));
+	max = TYPEALIGN(TREND_BLOCK_SIZE, max);
 	counts->counts = grow_array(counts, counts->counts, sizeof(TrendCount), counts->max, max);
-	counts->stored = grow_array(counts, counts->stored, sizeof(bool), counts->max, max);
-	counts->is_dirty = grow_array(counts, counts->is_dirty, sizeof(bool), counts->max, max);
+	counts->stored = grow_array(counts, counts->stored, sizeof(bool),
+								blocks_of(counts->max), blocks_of(max));
+	counts->is_dirty = grow_array(counts, counts->is_dirty, sizeof(bool),
+								  blocks_of(counts->max), blocks_of(max));
+	counts->dirty = grow_array(counts, counts->dirty, sizeof(int32),
+							   blocks_of(counts->max), blocks_of(max));
 	counts->max = max;
 }
 
 static void
 mark_dirty(TrendCounts *counts, int32 item)
 {
-	if (counts->is_dirty[item])
-		return;
-	counts->is_dirty[item] = true;
-	if (counts->ndirty == counts->maxdirty)
-	{
-		int32		max = Max(MIN_ITEMS, counts->maxdirty * 2);
+	int32		block = TREND_BLOCK_OF(item);
 
-		counts->dirty = grow_array(counts, counts->dirty, sizeof(int32), counts->maxdirty, max);
-		counts->maxdirty = max;
-	}
-	counts->dirty[counts->ndirty++] = item;
+	if (counts->is_dirty[block])
+		return;
+	counts->is_dirty[block] = true;
+	counts->dirty[counts->ndirty++] = block;
 }
 
 /* ------------------------------------------------------------------ changes */
@@ -130,15 +139,15 @@ trend_counts_void(TrendCounts *counts)
 	counts->end = counts->max = 0;
 	counts->counts = NULL;
 	counts->stored = counts->is_dirty = NULL;
-	counts->ndirty = counts->maxdirty = 0;
+	counts->ndirty = 0;
 	counts->dirty = NULL;
 }
 
 Size
 trend_counts_bytes(const TrendCounts *counts)
 {
-	return (sizeof(TrendCount) + 2 * sizeof(bool)) * (Size) counts->max +
-		sizeof(int32) * (Size) counts->maxdirty;
+	return sizeof(TrendCount) * (Size) counts->max +
+		(2 * sizeof(bool) + sizeof(int32)) * (Size) blocks_of(counts->max);
 }
 
 const TrendCount *
@@ -168,14 +177,30 @@ open_table(TrendCounts *counts, LOCKMODE lockmode)
 	return t;
 }
 
-void
-trend_count_read(TupleTableSlot *slot, int32 *item, TrendCount *count)
+static void *
+array_of(TupleTableSlot *slot, int column, Oid type)
 {
-	*item = DatumGetInt32(checked_attribute(slot, TREND_COUNT_ITEM + 1));
-	count->sums[TREND_RECENT] = DatumGetFloat8(checked_attribute(slot, TREND_COUNT_RECENT + 1));
-	count->sums[TREND_LONGER] = DatumGetFloat8(checked_attribute(slot, TREND_COUNT_LONGER + 1));
-	count->events = DatumGetInt64(checked_attribute(slot, TREND_COUNT_EVENTS + 1));
-	count->as_of = DatumGetTimestampTz(checked_attribute(slot, TREND_COUNT_AS_OF + 1));
+	int			n;
+	void	   *elements = checked_array(checked_attribute(slot, column + 1), type, &n);
+
+	if (n != TREND_BLOCK_SIZE)
+		ereport(ERROR,
+				errcode(ERRCODE_DATA_CORRUPTED),
+				errmsg("%d items in a row of the counts of a model instead of %d", n, TREND_BLOCK_SIZE),
+				errhint("Drop the model with recsys.drop_model() and create it again."));
+	return elements;
+}
+
+void
+trend_counts_read(TupleTableSlot *slot, TrendCount *counts)
+{
+	const double *recent = array_of(slot, TREND_COUNT_RECENT, FLOAT8OID);
+	const double *longer = array_of(slot, TREND_COUNT_LONGER, FLOAT8OID);
+	const int64 *events = array_of(slot, TREND_COUNT_EVENTS, INT8OID);
+	const int64 *as_of = array_of(slot, TREND_COUNT_AS_OF, INT8OID);
+
+	for (int i = 0; i < TREND_BLOCK_SIZE; i++)
+		counts[i] = (TrendCount) {{recent[i], longer[i]}, as_of[i], events[i]};
 }
 
 void
@@ -189,44 +214,48 @@ trend_counts_load(TrendCounts *counts)
 	scan = table_beginscan(t->rel, GetActiveSnapshot(), 0, NULL);
 	while (table_scan_getnextslot(scan, ForwardScanDirection, t->slot))
 	{
-		int32		item;
-		TrendCount	count;
+		int32		block = DatumGetInt32(checked_attribute(t->slot, TREND_COUNT_BLOCK + 1));
+		int32		first = (block - 1) * TREND_BLOCK_SIZE;
 
 		CHECK_FOR_INTERRUPTS();
-		trend_count_read(t->slot, &item, &count);
-		if (item < 0 || item > INT32_MAX / 2)
+		if (block < 1 || block > INT32_MAX / 2 / TREND_BLOCK_SIZE)
 			continue;			/* not ours */
-		reach_item(counts, item);
-		counts->counts[item] = count;
-		counts->stored[item] = true;
+		reach_item(counts, first + TREND_BLOCK_SIZE - 1);
+		trend_counts_read(t->slot, counts->counts + first);
+		counts->stored[block] = true;
 	}
 	table_endscan(scan);
 	table_close_state(t, AccessShareLock);
 }
 
 static void
-write_row(TrendCounts *counts, StateTable *t, int32 item)
+write_block(TrendCounts *counts, StateTable *t, int32 block)
 {
-	const TrendCount *count = &counts->counts[item];
+	const TrendCount *count = counts->counts + (block - 1) * TREND_BLOCK_SIZE;
+	double		sums[TREND_SUMS][TREND_BLOCK_SIZE];
+	int64		events[TREND_BLOCK_SIZE],
+				as_of[TREND_BLOCK_SIZE];
 	Datum		values[TREND_COUNT_NCOLUMNS];
 
-	values[TREND_COUNT_ITEM] = Int32GetDatum(item);
-	if (count->events <= 0)
+	for (int i = 0; i < TREND_BLOCK_SIZE; i++)
 	{
-		if (counts->stored[item])
-			table_delete(t, 1, values);
-		counts->stored[item] = false;
-		return;
+		sums[TREND_RECENT][i] = count[i].sums[TREND_RECENT];
+		sums[TREND_LONGER][i] = count[i].sums[TREND_LONGER];
+		events[i] = count[i].events;
+		as_of[i] = count[i].as_of;
 	}
-	values[TREND_COUNT_RECENT] = Float8GetDatum(count->sums[TREND_RECENT]);
-	values[TREND_COUNT_LONGER] = Float8GetDatum(count->sums[TREND_LONGER]);
-	values[TREND_COUNT_EVENTS] = Int64GetDatum(count->events);
-	values[TREND_COUNT_AS_OF] = TimestampTzGetDatum(count->as_of);
-	if (counts->stored[item])
+	values[TREND_COUNT_BLOCK] = Int32GetDatum(block);
+	values[TREND_COUNT_RECENT] = array_datum(sums[TREND_RECENT], TREND_BLOCK_SIZE, sizeof(double), FLOAT8OID);
+	values[TREND_COUNT_LONGER] = array_datum(sums[TREND_LONGER], TREND_BLOCK_SIZE, sizeof(double), FLOAT8OID);
+	values[TREND_COUNT_EVENTS] = array_datum(events, TREND_BLOCK_SIZE, sizeof(int64), INT8OID);
+	values[TREND_COUNT_AS_OF] = array_datum(as_of, TREND_BLOCK_SIZE, sizeof(int64), INT8OID);
+	if (counts->stored[block])
 		table_put(t, 1, values, NULL);
 	else
 		table_insert(t, values, NULL);
-	counts->stored[item] = true;
+	for (int i = TREND_COUNT_RECENT; i < TREND_COUNT_NCOLUMNS; i++)
+		pfree(DatumGetPointer(values[i]));
+	counts->stored[block] = true;
 }
 
 void
@@ -248,7 +277,7 @@ trend_counts_write(TrendCounts *counts)
 	for (int32 i = 0; i < counts->ndirty; i++)
 	{
 		CHECK_FOR_INTERRUPTS();
-		write_row(counts, t, counts->dirty[i]);
+		write_block(counts, t, counts->dirty[i]);
 		counts->is_dirty[counts->dirty[i]] = false;
 	}
 	counts->ndirty = 0;

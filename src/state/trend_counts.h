@@ -3,7 +3,8 @@
  *	  Decayed counts of each item's events (numeric/trend.h): all of them in
  *	  memory, and a table that a model owns.
  *
- * The row of item 0 counts all items together.
+ * Item 0 counts all items together.  Items with neighbouring numbers share a row:
+ * while events come fast nearly all items change between two flushes.
  */
 #ifndef RECSYS_TREND_COUNTS_H
 #define RECSYS_TREND_COUNTS_H
@@ -13,10 +14,17 @@
 #include "numeric/trend.h"
 #include "state/table.h"
 
+/* Items of a row, of 1 kB. */
+#define TREND_BLOCK_SIZE 32
+
+/* Rows are numbered from 1, as other tables' are. */
+#define TREND_BLOCK_OF(item) ((item) / TREND_BLOCK_SIZE + 1)
+#define TREND_PLACE_OF(item) ((item) % TREND_BLOCK_SIZE)
+
 /* Columns of the table, and their types. */
 enum
 {
-	TREND_COUNT_ITEM, TREND_COUNT_RECENT, TREND_COUNT_LONGER, TREND_COUNT_EVENTS, TREND_COUNT_AS_OF, TREND_COUNT_NCOLUMNS
+	TREND_COUNT_BLOCK, TREND_COUNT_RECENT, TREND_COUNT_LONGER, TREND_COUNT_EVENTS, TREND_COUNT_AS_OF, TREND_COUNT_NCOLUMNS
 };
 
 extern const Oid trend_count_types[TREND_COUNT_NCOLUMNS];
@@ -41,7 +49,8 @@ extern const TrendCount *trend_counts_get(const TrendCounts *counts, int32 item)
 /* Numbers are smaller than that. */
 extern int32 trend_counts_end(const TrendCounts *counts);
 
-/* A stored row; an error if it is not what was written. */
-extern void trend_count_read(TupleTableSlot *slot, int32 *item, TrendCount *count);
+/* The counts of a stored row, TREND_BLOCK_SIZE of them; an error if it is not what
+ * was written. */
+extern void trend_counts_read(TupleTableSlot *slot, TrendCount *counts);
 
 #endif							/* RECSYS_TREND_COUNTS_H */
