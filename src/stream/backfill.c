@@ -92,6 +92,7 @@ begin_at_new_slot(Stream *s, const char *name)
 									NULL, NULL, NULL);
 	DecodingContextFindStartpoint(ctx);
 	shared_inject(s->shared, INJECT_SLOT_CREATE);
+	shared_inject_wait(s->shared, INJECT_SLOT_CREATE);
 	InvalidateCatalogSnapshot();
 	snapshot = SnapBuildInitialSnapshot(ctx->snapshot_builder);
 	RestoreTransactionSnapshot(snapshot, MyProc);

@@ -9,6 +9,8 @@
  */
 #include "postgres.h"
 
+#include "access/genam.h"
+#include "access/htup_details.h"
 #include "access/table.h"
 #include "access/tableam.h"
 #include "catalog/pg_class.h"
@@ -16,6 +18,7 @@
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "storage/buffile.h"
+#include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
@@ -228,6 +231,49 @@ backfill_leaves(Oid relid)
 					errmsg("partition \"%s\" of the events table is not an ordinary table",
 						   get_rel_name(leaf)),
 					errhint("Detach it; recsys reads the write-ahead log of ordinary tables."));
+	}
+	return leaves;
+}
+
+/* Its parent as the active snapshot has it, or InvalidOid. */
+static Oid
+parent_then(Oid relid)
+{
+	Relation	inherits = table_open(InheritsRelationId, AccessShareLock);
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+	Oid			parent = InvalidOid;
+
+	ScanKeyInit(&key, Anum_pg_inherits_inhrelid, BTEqualStrategyNumber, F_OIDEQ,
+				ObjectIdGetDatum(relid));
+	scan = systable_beginscan(inherits, InheritsRelidSeqnoIndexId, true, GetActiveSnapshot(),
+							  1, &key);
+	if (HeapTupleIsValid(tuple = systable_getnext(scan)))
+		parent = ((Form_pg_inherits) GETSTRUCT(tuple))->inhparent;
+	systable_endscan(scan);
+	table_close(inherits, AccessShareLock);
+	return parent;
+}
+
+/*
+ * The leaves of the events table that the snapshot has.  One that was attached
+ * after it comes by the stream, with its rows.
+ */
+static List *
+leaves_of_snapshot(Oid events)
+{
+	List	   *leaves = NIL;
+	ListCell   *lc;
+
+	foreach(lc, backfill_leaves(events))
+	{
+		Oid			above = lfirst_oid(lc);
+
+		while (OidIsValid(above) && above != events)
+			above = parent_then(above);
+		if (above == events)
+			leaves = lappend_oid(leaves, lfirst_oid(lc));
 	}
 	return leaves;
 }
@@ -450,7 +496,7 @@ backfill_read(Stream *s)
 	MemoryContext context = AllocSetContextCreate(s->context, "recsys backfill",
 												  ALLOCSET_DEFAULT_SIZES);
 	MemoryContext old = MemoryContextSwitchTo(context);
-	List	   *leaves = backfill_leaves(s->source->events);
+	List	   *leaves = leaves_of_snapshot(s->source->events);
 	Backfill	b = {.s = s,.context = context,.now = GetCurrentTimestamp()};
 	ListCell   *lc;
 
@@ -484,7 +530,7 @@ backfill_read_feeds(Stream *s)
 	MemoryContext context = AllocSetContextCreate(s->context, "recsys backfill",
 												  ALLOCSET_DEFAULT_SIZES);
 	MemoryContext old = MemoryContextSwitchTo(context);
-	List	   *leaves = backfill_leaves(s->source->events);
+	List	   *leaves = leaves_of_snapshot(s->source->events);
 	Backfill	b = {.s = s,.context = context,.now = GetCurrentTimestamp(),.feeds_only = true};
 	ListCell   *lc;
 

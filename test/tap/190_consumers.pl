@@ -277,6 +277,31 @@ $o->run("SELECT recsys.resume('parts')");
 sessions_ok('parts', 'late', 'shop', 'created behind an ATTACH');
 sessions_ok('parts', 'm', 'sess', 'created before it');
 $o->check('parts', 'histories beside them', exact => 1);
+# attached between the position of a snapshot and the reading under it: the
+# partition comes by the stream, with its rows, and is not read
+my $bound = 3001;
+for my $case ([ 'consumer', "SELECT recsys.create_model('parts', 'later', 'session_knn', '{\"session_column\": \"shop\"}')", 'later', 'shop' ],
+	[ 'resync', "SELECT recsys.resync('parts')", 'm', 'sess' ])
+{
+	my ($what, $begin, $model, $column) = @$case;
+	my $from = $bound;
+	my $to = $bound += 1000;
+
+	$o->run("
+		CREATE SEQUENCE p${from}_id START $from;
+		CREATE TABLE p$from (id bigint NOT NULL DEFAULT nextval('p${from}_id'), u int, i int, kind text, at timestamptz NOT NULL, sess text, shop text);
+		ALTER TABLE p$from REPLICA IDENTITY FULL;
+		" . rows(300, "p$from") . "
+		SELECT recsys.inject_wait('parts', 'slot_create');
+		$begin");
+	$node->poll_query_until('postgres', "SELECT count(*) = 1 FROM pg_replication_slots WHERE slot_name LIKE '%_$what' AND confirmed_flush_lsn IS NOT NULL")
+		or BAIL_OUT('no slot');
+	$o->run("ALTER TABLE parts ATTACH PARTITION p$from FOR VALUES FROM ($from) TO ($to);
+		SELECT recsys.inject_wait('parts', 'slot_create', false);");
+	sessions_ok('parts', $model, $column, "attached while it waits: $what");
+	sessions_ok('parts', 'm', 'sess', "attached while it waits: $what");
+	$o->check('parts', "attached while it waits: $what", exact => 1);
+}
 
 # ------------------------------------------------------------------- crashes
 
