@@ -41,8 +41,6 @@
 typedef struct ItemKnn
 {
 	NeighborModel base;
-	MemoryContext context;
-	Allocator	allocator;
 	Measure		measure;
 	PairsKind	kind;
 	double		shrinkage;		/* as declared */
@@ -98,18 +96,10 @@ create_lists(ItemKnn *knn)
 		.measure = knn->measure,.sumsq = knn->kind == PAIRS_OF_USERS ? users_of : NULL
 	};
 
-	if (knn->base.lists)
-		neighbors_destroy(knn->base.lists);
 	knn->used_shrinkage = params.shrinkage = shrinkage_now(knn);
-	/* the lists are what the model is: no limit but the machine's memory */
-	knn->base.lists = neighbors_create(&knn->allocator, SIZE_MAX, &params);
-	if (knn->base.lists == NULL)
-		neighbor_out_of_memory(&knn->base);
+	neighbor_model_lists(&knn->base, &params);
 	neighbors_set_sumsq(knn->base.lists, knn->base.host->items->sumsq, knn->base.host->items->next);
-	if (!neighbor_table_load(knn->base.lists, knn->base.host->source, knn->base.model, NULL))
-		neighbor_out_of_memory(&knn->base);
-	if (!neighbors_touch_all(knn->base.lists, knn->base.host->items->next - 1))
-		neighbor_out_of_memory(&knn->base);
+	neighbor_model_load(&knn->base, knn->base.host->items->next - 1);
 }
 
 /* The number of users becomes what it is: all lists are to be made anew. */
@@ -357,16 +347,8 @@ static const NeighborMethods methods = {
 static void *
 item_knn_open(ModelHost *host, const RecsysModel *model)
 {
-	MemoryContext context = AllocSetContextCreate(host->context, "recsys item_knn",
-												  ALLOCSET_DEFAULT_SIZES);
-	ItemKnn    *knn = MemoryContextAllocZero(context, sizeof(ItemKnn));
+	ItemKnn    *knn = neighbor_model_open(sizeof(ItemKnn), &methods, host, model);
 
-	knn->base.methods = &methods;
-	knn->base.host = host;
-	knn->base.model = model;
-	knn->context = context;
-	knn->allocator = histories_allocator(context);
-	knn->base.k = (int) params_get(model->params, "k");
 	knn->shrinkage = params_get(model->params, "shrinkage");
 	knn->min_support = (int) params_get(model->params, "min_support");
 	knn->measure = item_knn_measure(model->params);
@@ -385,7 +367,7 @@ item_knn_close(void *state)
 	ItemKnn    *knn = state;
 
 	item_pairs_leave(knn->base.host, knn->kind);
-	MemoryContextDelete(knn->context);
+	neighbor_model_close(&knn->base);
 }
 
 const ModelAlgorithm item_knn_algorithm = {

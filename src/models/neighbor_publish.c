@@ -34,6 +34,52 @@ neighbor_out_of_memory(const NeighborModel *model)
 			errhint("Raise recsys.memory or lower the model's k."));
 }
 
+/* ---------------------------------------------------------------------- life */
+
+void *
+neighbor_model_open(Size size, const NeighborMethods *methods, ModelHost *host,
+					const RecsysModel *model)
+{
+	MemoryContext context = AllocSetContextCreate(host->context, "recsys neighbour lists",
+												  ALLOCSET_DEFAULT_SIZES);
+	NeighborModel *opened = MemoryContextAllocZero(context, size);
+
+	opened->methods = methods;
+	opened->host = host;
+	opened->model = model;
+	opened->context = context;
+	opened->allocator = histories_allocator(context);
+	opened->k = (int) params_get(model->params, "k");
+	return opened;
+}
+
+void
+neighbor_model_close(NeighborModel *model)
+{
+	MemoryContextDelete(model->context);
+}
+
+void
+neighbor_model_lists(NeighborModel *model, const NeighborParams *params)
+{
+	if (model->lists)
+		neighbors_destroy(model->lists);
+	/* the lists are what the model is: no limit but the machine's memory */
+	model->lists = neighbors_create(&model->allocator, SIZE_MAX, params);
+	if (model->lists == NULL)
+		neighbor_out_of_memory(model);
+}
+
+void
+neighbor_model_load(NeighborModel *model, int32 max_number)
+{
+	if (!neighbor_table_load(model->lists, model->host->source, model->model, model->methods->coding) ||
+		!neighbors_touch_all(model->lists, max_number))
+		neighbor_out_of_memory(model);
+}
+
+/* ------------------------------------------------------------------- publish */
+
 /*
  * Bring the lists up to date from the stored pairs.  False: more to do before
  * rows can be written, or the pairs have gone.  True may leave behind what came

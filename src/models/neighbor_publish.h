@@ -1,6 +1,6 @@
 /*
  * neighbor_publish.h
- *	  How models that are lists of neighbours bring them up to date and write them:
+ *	  How models that are lists of neighbours have them, bring them up to date and write them:
  *	  from pairs kept in memory (numeric/pairs.h) or, where those do not fit, from
  *	  all histories, row by row.
  */
@@ -40,12 +40,24 @@ typedef struct NeighborModel
 	const NeighborMethods *methods;
 	ModelHost  *host;
 	const RecsysModel *model;
+	MemoryContext context;		/* the model's */
+	Allocator	allocator;		/* in there */
 	int			k;
 	bool		with_counts;	/* row sums count common users */
 	NeighborLists *lists;
 	uint64		published_change;	/* newest one at the last publication */
 	TimestampTz pause_until;	/* without stored pairs */
 } NeighborModel;
+
+/* A model of this size, zeros but for what is common and known, in a context of its own. */
+extern void *neighbor_model_open(Size size, const NeighborMethods *methods, ModelHost *host,
+								 const RecsysModel *model);
+extern void neighbor_model_close(NeighborModel *model);
+
+/* New lists in place of the old, which know nothing yet. */
+extern void neighbor_model_lists(NeighborModel *model, const NeighborParams *params);
+/* What is published is told to them, and that everything up to max_number has changed. */
+extern void neighbor_model_load(NeighborModel *model, int32 max_number);
 
 /* Does what ModelAlgorithm.publish() is for. */
 extern bool neighbor_publish(NeighborModel *model, bool all);

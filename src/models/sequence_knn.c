@@ -28,8 +28,6 @@
 typedef struct SequenceKnn
 {
 	NeighborModel base;
-	MemoryContext context;
-	Allocator	allocator;
 	int			gap;
 	PairStore  *store;			/* NULL: the counts do not fit */
 	double	   *squares;		/* of the norms, which stay as they are, by number */
@@ -70,7 +68,7 @@ reach_items(SequenceKnn *knn)
 		int32		more = n + n / 2;
 
 		knn->squares = knn->squares == NULL ?
-			MemoryContextAllocHuge(knn->context, sizeof(double) * (Size) more) :
+			MemoryContextAllocHuge(knn->base.context, sizeof(double) * (Size) more) :
 			repalloc_huge(knn->squares, sizeof(double) * (Size) more);
 		for (int32 x = knn->nsquares; x < more; x++)
 			knn->squares[x] = sequence_is_earlier(x) ? (double) SEQUENCE_UNIT * SEQUENCE_UNIT : 1;
@@ -88,17 +86,10 @@ create_lists(SequenceKnn *knn)
 {
 	NeighborParams params = {.k = knn->base.k,.early_eps = NEIGHBORS_EARLY_EPS};
 
-	if (knn->base.lists)
-		neighbors_destroy(knn->base.lists);
-	/* the lists are what the model is: no limit but the machine's memory */
-	knn->base.lists = neighbors_create(&knn->allocator, SIZE_MAX, &params);
-	if (knn->base.lists == NULL)
-		neighbor_out_of_memory(&knn->base);
+	neighbor_model_lists(&knn->base, &params);
 	knn->nknown = sequence_earlier(knn->base.host->items->next);	/* by neighbors_touch_all() */
 	reach_items(knn);
-	if (!neighbor_table_load(knn->base.lists, knn->base.host->source, knn->base.model, &coding) ||
-		!neighbors_touch_all(knn->base.lists, sequence_later(knn->base.host->items->next - 1)))
-		neighbor_out_of_memory(&knn->base);
+	neighbor_model_load(&knn->base, sequence_later(knn->base.host->items->next - 1));
 }
 
 /* The pairs of one history. */
@@ -129,7 +120,7 @@ count_all(SequenceKnn *knn)
 	if (knn->store)
 		pairs_destroy(knn->store);
 	knn->store = NULL;			/* memory_left() asks how large it is */
-	knn->store = pairs_create(&knn->allocator, host->memory_left(host) / 4 * 3, false);
+	knn->store = pairs_create(&knn->base.allocator, host->memory_left(host) / 4 * 3, false);
 	fits = knn->store && pairs_expect(knn->store, sequence_later(host->items->next));
 	for (int32 u = 0; u < h->nusers && fits; u++)
 	{
@@ -281,16 +272,8 @@ static const NeighborMethods methods = {
 static void *
 sequence_knn_open(ModelHost *host, const RecsysModel *model)
 {
-	MemoryContext context = AllocSetContextCreate(host->context, "recsys sequence_knn",
-												  ALLOCSET_DEFAULT_SIZES);
-	SequenceKnn *knn = MemoryContextAllocZero(context, sizeof(SequenceKnn));
+	SequenceKnn *knn = neighbor_model_open(sizeof(SequenceKnn), &methods, host, model);
 
-	knn->base.methods = &methods;
-	knn->base.host = host;
-	knn->base.model = model;
-	knn->context = context;
-	knn->allocator = histories_allocator(context);
-	knn->base.k = (int) params_get(model->params, "k");
 	knn->gap = (int) params_get(model->params, "gap");
 	return knn;
 }
@@ -298,7 +281,7 @@ sequence_knn_open(ModelHost *host, const RecsysModel *model)
 static void
 sequence_knn_close(void *state)
 {
-	MemoryContextDelete(((SequenceKnn *) state)->context);
+	neighbor_model_close(state);
 }
 
 static Size
