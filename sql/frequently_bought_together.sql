@@ -84,6 +84,8 @@ SELECT item_id, support FROM fbt.frequently_bought_together('{salt}', 1);
 -- a cart is a session: what goes with it, and what is like a thing
 SELECT item_id, round(score::numeric, 4) AS score FROM fbt.recommend_session('{salt}', 1, 'orders');
 SELECT item_id FROM fbt.similar_items('salt', 1, 'orders');
+SELECT item_id, round(score::numeric, 4) AS score, round(fbt.predict(99, item_id, 'orders')::numeric, 4) AS predicted,
+	(SELECT round(sum(contribution)::numeric, 4) FROM fbt.explain(99, item_id, 100, 'orders')) AS explained FROM fbt.recommend(99, 1, 'orders');
 SELECT recsys.alter_source('fbt', session_column => 'order_id');
 SELECT recsys.create_model('fbt', 'of_the_source', 'baskets');
 SELECT recsys.wait_for('fbt');

@@ -57,7 +57,8 @@ tally_create(Tally *t, const SessionHood *hood)
 	t->nasked = hood->nquery;
 	for (int32 v = 0; v < hood->n; v++)
 		n += hood->neighbors[v].n;
-	while (nslots < 2 * n)
+	/* and one more */
+	while (nslots < 2 * (n + 1))
 		nslots *= 2;
 	max = nslots / 2;
 	t->mask = nslots - 1;
@@ -115,10 +116,10 @@ is_asked(const SessionHood *hood, int32 item)
 	return false;
 }
 
-/* False: it is not bought together with any of them. */
+/* False: it is not bought together with any of them.  gains: of each item asked about. */
 static bool
 judge(ServeContext *cx, SessionHood *hood, const Tally *t, int32 place, const int64 *baskets,
-	  TogetherItem *out)
+	  TogetherItem *out, double *gains)
 {
 	int			min_support = (int) params_get(cx->model->params, "min_support");
 	double		z = params_get(cx->model->params, "z");
@@ -134,11 +135,13 @@ judge(ServeContext *cx, SessionHood *hood, const Tally *t, int32 place, const in
 		double		l = Min(Max(with_it - k, 0), m);
 		double		gain;
 
+		gains[x] = 0;
 		if (k < min_support || m <= 0)
 			continue;
 		gain = share_difference_lower(k, n, l, m, z);
 		if (!(gain > 0))
 			continue;
+		gains[x] = gain;
 		rest *= 1 - gain;
 		if (gain <= best)
 			continue;
@@ -152,25 +155,35 @@ judge(ServeContext *cx, SessionHood *hood, const Tally *t, int32 place, const in
 	return best > 0;
 }
 
-int
-baskets_together(ServeContext *cx, const int32 *items, int32 n, TogetherItem **out)
+/* The newest baskets with any of the items, counted. */
+static void
+look_up(ServeContext *cx, const int32 *items, int32 n, SessionHood *hood, Tally *t, int64 *baskets)
 {
 	int32		sample = (int32) params_get(cx->model->params, "sample");
 	SessionSearch how = {.last = SESSION_MAX_QUERY,.decay = SESSION_DECAY_NONE,.sample = sample,
 		.pool = (int32) Min((int64) sample * SESSION_MAX_QUERY, INT32_MAX),.k = INT32_MAX
 	};
-	int64		baskets[SESSION_MAX_QUERY] = {0};
+
+	session_knn_search(cx, items, n, &how, hood);
+	tally_create(t, hood);
+	memset(baskets, 0, sizeof(int64) * SESSION_MAX_QUERY);
+	count_baskets(hood, t, baskets);
+}
+
+int
+baskets_together(ServeContext *cx, const int32 *items, int32 n, TogetherItem **out)
+{
+	int64		baskets[SESSION_MAX_QUERY];
+	double		gains[SESSION_MAX_QUERY];
 	SessionHood hood;
 	Tally		t;
 	int			nout = 0;
 
-	session_knn_search(cx, items, n, &how, &hood);
-	tally_create(&t, &hood);
-	count_baskets(&hood, &t, baskets);
+	look_up(cx, items, n, &hood, &t, baskets);
 	*out = palloc_extended(sizeof(TogetherItem) * (Size) Max(t.n, 1), MCXT_ALLOC_HUGE);
 	for (int32 place = 0; place < t.n; place++)
 		if (!is_asked(&hood, t.items[place]) &&
-			judge(cx, &hood, &t, place, baskets, &(*out)[nout]))
+			judge(cx, &hood, &t, place, baskets, &(*out)[nout], gains))
 			nout++;
 	session_knn_end(&hood);
 	return nout;
@@ -189,6 +202,52 @@ recommend(ServeContext *cx, const History *history, Candidates *out)
 	for (int i = 0; i < ntogether; i++)
 		if (candidates_admit(out, together[i].item))
 			candidates_add(out, together[i].item, together[i].score);
+}
+
+/*
+ * The score, split by -ln(1 - gain), which add up; 0 for an item that is asked
+ * about itself.
+ */
+static void
+explain(ServeContext *cx, const History *history, int32 item, double *contributions)
+{
+	int32		n;
+	const int32 *items = session_knn_clicks(cx, history, &n);
+	int64		baskets[SESSION_MAX_QUERY];
+	double		gains[SESSION_MAX_QUERY];
+	SessionHood hood;
+	Tally		t;
+	TogetherItem together;
+	double		sum = 0;
+
+	memset(contributions, 0, sizeof(double) * history->n);
+	look_up(cx, items, n, &hood, &t, baskets);
+	if (!is_asked(&hood, item) &&
+		judge(cx, &hood, &t, tally_place(&t, item), baskets, &together, gains))
+	{
+		for (int32 x = 0; x < hood.nquery; x++)
+			sum += -log1p(-gains[x]);
+		for (int32 x = 0; x < hood.nquery; x++)
+			for (int h = 0; h < history->n; h++)
+				if (history->items[h] == hood.query[x].item)
+					contributions[h] = together.score * -log1p(-gains[x]) / sum;
+	}
+	session_knn_end(&hood);
+}
+
+static double
+predict(ServeContext *cx, const History *history, int32 item)
+{
+	double	   *contributions;
+	double		sum = 0;
+
+	if (cx->source->explicit_feedback)
+		return NAN;				/* it says nothing of a rating */
+	contributions = palloc(sizeof(double) * Max(history->n, 1));
+	explain(cx, history, item, contributions);
+	for (int h = 0; h < history->n; h++)
+		sum += contributions[h];
+	return sum > 0 ? sum : NAN;
 }
 
 static int
@@ -230,4 +289,6 @@ const ModelAlgorithm baskets_algorithm = {
 	.memory = session_knn_memory,
 	.recommend = recommend,
 	.similar_items = similar_items,
+	.predict = predict,
+	.explain = explain,
 };

@@ -14,8 +14,10 @@
 #include "state/checked.h"
 #include "state/sessions_impl.h"
 
-/* Changes of listings that are handed on together. */
-#define MAX_CHANGES (128 * 1024)
+/* Changes of listings that are handed on together, of 24 bytes: the more of them, the less
+ * often a list is rewritten while much is filled in. */
+#define MIN_CHANGES 4096
+#define MAX_CHANGES (1024 * 1024)
 
 const Oid	session_types[SESSION_NCOLUMNS] = {
 	INT4OID, INT4ARRAYOID, INT8ARRAYOID, INT8OID, INT4OID, INT4ARRAYOID
@@ -145,7 +147,8 @@ typedef struct Writing
 	StateTable *t;
 	MemoryContext scratch;
 	int32	   *items;			/* a listing */
-	int			nchanges;
+	int			nchanges,
+				maxchanges;
 	ListingChange *changes;
 	ListingSink sink;
 	void	   *arg;
@@ -160,13 +163,25 @@ hand_on(Writing *w)
 }
 
 static void
+make_room(Writing *w)
+{
+	if (w->maxchanges >= MAX_CHANGES)
+	{
+		hand_on(w);
+		return;
+	}
+	w->maxchanges *= 2;
+	w->changes = repalloc_huge(w->changes, sizeof(ListingChange) * (Size) w->maxchanges);
+}
+
+static void
 list_changes(Writing *w, Session *s)
 {
 	SessionCache *cache = w->cache;
 	int			appears;
 
-	if (w->nchanges + 2 * cache->rules.max_items > MAX_CHANGES)
-		hand_on(w);
+	if (w->nchanges + 2 * cache->rules.max_items > w->maxchanges)
+		make_room(w);
 	w->nchanges += clicks_changes(s, &cache->rules, w->items, w->changes + w->nchanges,
 								  &appears);
 	cache->nlisted += appears;
@@ -228,8 +243,8 @@ session_cache_write(SessionCache *cache, ListingSink sink, void *arg)
 		table_delete(w.t, 0, NULL);
 	cache->table_void = false;
 	w.items = palloc(sizeof(int32) * cache->rules.max_items);
-	w.changes = MemoryContextAllocHuge(CurrentMemoryContext, sizeof(ListingChange) *
-									   (Size) Max(MAX_CHANGES, 2 * cache->rules.max_items));
+	w.maxchanges = Max(MIN_CHANGES, 2 * cache->rules.max_items);
+	w.changes = palloc(sizeof(ListingChange) * w.maxchanges);
 	w.scratch = AllocSetContextCreate(CurrentMemoryContext, "recsys rows", ALLOCSET_DEFAULT_SIZES);
 	for (int32 i = 0; i < cache->ngone; i++)
 		write_gone(&w, cache->gone[i]);
