@@ -32,6 +32,16 @@ $node->safe_psql('postgres', q{
 	SELECT recsys.create_model('shop', 'knn', 'item_knn', '{"k": 100, "normalize": false, "damping": 0}');
 	COMMIT;
 	SELECT recsys.wait_for('shop');
+	-- one thing that trends
+	CREATE TABLE visits (who int, what int, at timestamptz);
+	CREATE INDEX ON visits (who);
+	INSERT INTO visits SELECT g % 50, g % 20, now() - g * interval '1 hour' FROM generate_series(1, 600) g;
+	INSERT INTO visits SELECT g, 77, now() FROM generate_series(1, 40) g;
+	SELECT recsys.create_source('site', 'visits', 'who', 'what', event_time_column => 'at');
+	SELECT recsys.create_model('site', 'hot', 'trending');
+	SELECT recsys.create_model('site', 'week', 'popular', '{"window": "7 days"}');
+	SELECT recsys.set_fallback('site', '{week}');
+	SELECT recsys.wait_for('site');
 
 	-- all of it in one statement, hence in one snapshot
 	CREATE FUNCTION wrong(u int) RETURNS text LANGUAGE sql STABLE AS $$
@@ -118,6 +128,11 @@ for my $query (
 	'SELECT shop.predict(7, 0)',
 	'SELECT * FROM shop.explain(7, 0)',
 	'SELECT * FROM shop.popular()',
+	'SELECT * FROM shop.recommend_explained(5000, 3)',
+	'SELECT * FROM shop.recommend_session_explained(ARRAY[1, 2])',
+	'SELECT * FROM shop.explain_neighbors(7, 0)',
+	"SELECT item_id FROM site.trending()",
+	"SELECT item_id, from_model, reason FROM site.recommend_explained(NULL, 5, 'hot')",
 	'SELECT * FROM shop.interactions ORDER BY 1, 2',
 	'SELECT * FROM shop.item_similarity ORDER BY 1, 2, 3')
 {
