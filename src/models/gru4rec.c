@@ -38,9 +38,11 @@ const ParamSpec gru4rec_params[] = {
 	/* share of the items of a history that an epoch leaves out */
 	{.name = "item_dropout", PARAM_FLOAT, 0, 0.95, 0.3},
 	/* share of the histories whose last item tells when to stop */
-	{.name = "validation", PARAM_FLOAT, 0, 0.5, 0.05},
-	/* epochs without a better one, after which it ends */
+	{.name = "validation", PARAM_FLOAT, 0, 0.5, 0.1},
+	/* epochs without a better one, after which it ends ... */
 	{.name = "patience", PARAM_INT, 1, 10000, 6},
+	/* ... or goes on from the best with a quarter of the rate, so many times */
+	{.name = "rate_drops", PARAM_INT, 0, 100, 2},
 	/* a training starts from the version that there is, if its parameters fit */
 	{.name = "warm_start", PARAM_BOOL, 0, 1, 1},
 	/* share of the way to its right score that a new event moves an item; 0 = never */
@@ -82,6 +84,7 @@ gru4rec_params_of(const Jsonb *params, Gru4recLearn *learn)
 	learn->validation = params_get(params, "validation");
 	learn->max_validation = MAX_VALIDATION;
 	learn->patience = (int) params_get(params, "patience");
+	learn->rate_drops = (int) params_get(params, "rate_drops");
 	learn->seen_excluded = true;
 }
 

@@ -279,6 +279,14 @@ gru4rec_destroy(Gru4rec *g)
 	g->allocator.release(g->allocator.arg, g);
 }
 
+void
+gru4rec_resume(Gru4rec *g, const NnReal *vectors, const NnReal *weights, double rate)
+{
+	memcpy(g->vectors, vectors, sizeof(NnReal) * g->data.nitems * g->params.dim);
+	memcpy(g->weights, weights, sizeof(NnReal) * gru4rec_weights(g->params.dim));
+	g->params.learning_rate = g->adam.rate = rate;
+}
+
 const NnReal *
 gru4rec_vectors_of(const Gru4rec *g)
 {

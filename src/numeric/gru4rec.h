@@ -105,6 +105,9 @@ extern size_t gru4rec_size(const Gru4recParams *params, const Gru4recData *data,
  * ends it (NAN).  Returns the mean loss of an event, NAN if that is not finite. */
 extern double gru4rec_epoch(Gru4rec *g, bool (*going) (void *arg, double done), void *arg);
 
+/* Go on from these, with another rate. */
+extern void gru4rec_resume(Gru4rec *g, const NnReal *vectors, const NnReal *weights, double rate);
+
 extern const NnReal *gru4rec_vectors_of(const Gru4rec *g);
 extern const NnReal *gru4rec_weights_of(const Gru4rec *g);
 

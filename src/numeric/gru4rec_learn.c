@@ -10,6 +10,9 @@
 /* Sequences whose scores are computed at a time. */
 #define AT_ONCE	32
 
+/* Of the learning rate, where it brings nothing any more. */
+#define RATE_DROP	0.25
+
 /* Those shorter are left whole: their last item is half of what they teach. */
 #define LEAST_HELD	3
 
@@ -223,6 +226,9 @@ static Gru4recOutcome
 run_epochs(Gru4recLearn *learn, Gru4rec *g, const Validation *v)
 {
 	Going		state = {.learn = learn};
+	double		rate = learn->params.learning_rate;
+	int			since = 0;		/* the epoch that patience counts from */
+	int			drops = 0;
 
 	for (int epoch = 1; epoch <= learn->n_epochs; epoch++)
 	{
@@ -238,9 +244,17 @@ run_epochs(Gru4recLearn *learn, Gru4rec *g, const Validation *v)
 		if (learn->epoch)
 			learn->epoch(learn->arg, epoch, loss, found);
 		if (learn->best == 0 || v->n == 0 || found > learn->recall)
+		{
 			keep(learn, g, v->data->nitems, epoch, loss, found);
-		else if (epoch - learn->best >= learn->patience)
-			break;
+			since = epoch;
+		}
+		else if (epoch - since >= learn->patience)
+		{
+			if (drops++ == learn->rate_drops)
+				break;
+			gru4rec_resume(g, learn->vectors, learn->weights, rate *= RATE_DROP);
+			since = epoch;
+		}
 	}
 	return GRU4REC_DONE;
 }

@@ -20,7 +20,8 @@ typedef struct Gru4recLearn
 	/* wanted */
 	Gru4recParams params;
 	int			n_epochs;		/* at most */
-	int			patience;		/* epochs without a better one, after which it ends */
+	int			patience;		/* epochs without a better one, after which it ends ... */
+	int			rate_drops;		/* ... or goes on from the best with a quarter of the rate, so many times */
 	double		validation;		/* share of the sequences whose last item is held out */
 	int			max_validation; /* but not more than this */
 	bool		seen_excluded;	/* items of a sequence are not recommended again */

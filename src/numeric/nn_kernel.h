@@ -29,6 +29,12 @@ typedef struct NnKernels
 	/* y += f x */
 	void		(*axpy) (size_t n, NnReal f, const NnReal *x, NnReal *y);
 
+	/* the largest, of at least one; not a number where there is one, or any other */
+	NnReal		(*most) (size_t n, const NnReal *x);
+
+	/* x *= f */
+	void		(*scale) (size_t n, NnReal f, NnReal *x);
+
 	/* x = exp(x - most); returns the sum */
 	NnReal		(*exps) (size_t n, NnReal most, NnReal *x);
 

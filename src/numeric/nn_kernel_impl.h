@@ -73,6 +73,32 @@ NAME(axpy) (size_t n, NnReal f, const NnReal *x, NnReal *y)
 }
 
 TARGET static NnReal
+NAME(most) (size_t n, const NnReal *x)
+{
+	NnReal		lanes[LANES];
+	NnReal		most = x[0];
+	size_t		i = 0;
+
+	for (int lane = 0; lane < LANES; lane++)
+		lanes[lane] = most;
+	for (; i + LANES <= n; i += LANES)
+		for (int lane = 0; lane < LANES; lane++)
+			lanes[lane] = x[i + lane] > lanes[lane] ? x[i + lane] : lanes[lane];
+	for (int lane = 0; lane < LANES; lane++)
+		most = lanes[lane] > most ? lanes[lane] : most;
+	for (; i < n; i++)
+		most = x[i] > most ? x[i] : most;
+	return most;
+}
+
+TARGET static void
+NAME(scale) (size_t n, NnReal f, NnReal *x)
+{
+	for (size_t i = 0; i < n; i++)
+		x[i] *= f;
+}
+
+TARGET static NnReal
 NAME(exps) (size_t n, NnReal most, NnReal *x)
 {
 	VEC			sums = {0};
@@ -133,6 +159,8 @@ static const NnKernels NAME(kernels) = {
 	.tile = NAME(tile),
 	.turn = NAME(turn),
 	.axpy = NAME(axpy),
+	.most = NAME(most),
+	.scale = NAME(scale),
 	.exps = NAME(exps),
 	.sigmoid = NAME(sigmoid),
 	.tanh = NAME(tanh),

@@ -17,6 +17,8 @@ void
 nn_loss_prepare(int n, int columns, const int32_t *items, const int32_t *target,
 				const NnReal *logq, NnReal *s)
 {
+	const NnKernels *kernels = nn_kernels();
+
 	for (int i = 0; i < n; i++, s += columns)
 	{
 		int32_t		item;
@@ -24,21 +26,12 @@ nn_loss_prepare(int n, int columns, const int32_t *items, const int32_t *target,
 		if (target[i] < 0)
 			continue;
 		item = items[target[i]];
-		for (int j = 0; logq && j < columns; j++)
-			s[j] -= logq[j];
+		if (logq)
+			kernels->axpy(columns, -1, logq, s);
 		for (int j = 0; j < columns; j++)
-			s[j] = items[j] == item && j != target[i] ? NO_SCORE : s[j];
+			if (items[j] == item && j != target[i])
+				s[j] = NO_SCORE;
 	}
-}
-
-static NnReal
-largest(int n, const NnReal *x)
-{
-	NnReal		most = x[0];
-
-	for (int j = 1; j < n; j++)
-		most = x[j] > most ? x[j] : most;
-	return most;
 }
 
 double
@@ -58,12 +51,11 @@ nn_loss_cross_entropy(int n, int columns, const int32_t *target, NnReal scale, N
 			memset(s, 0, sizeof(NnReal) * columns);
 			continue;
 		}
-		most = largest(columns, s);
+		most = kernels->most(columns, s);
 		wanted = s[target[i]] - most;
 		sum = kernels->exps(columns, most, s);
 		loss += log((double) sum) - (double) wanted;
-		for (int j = 0; j < columns; j++)
-			s[j] *= scale / sum;
+		kernels->scale(columns, scale / sum, s);
 		s[target[i]] -= scale;
 	}
 	return loss;
@@ -86,7 +78,7 @@ bpr_max_row(const NnKernels *kernels, int columns, int target, NnReal bpreg, NnR
 				down = 0;
 
 	s[target] = NO_SCORE;
-	most = largest(columns, s);
+	most = kernels->most(columns, s);
 	if (most <= NO_SCORE)
 	{
 		memset(s, 0, sizeof(NnReal) * columns);

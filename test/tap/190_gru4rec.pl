@@ -154,7 +154,7 @@ like(ask(q{SELECT recsys.train('shop', 'next')}),
 	'a loss that explodes ends the training');
 is(version(), $kept, 'and the old version stays');
 ask(q{SELECT recsys.alter_model('shop', 'next', '{"loss": "cross-entropy", "learning_rate": 0.01, "n_epochs": 25}')});
-ask(q{SELECT recsys.alter_model('shop', 'next', '{"validation": 0.2, "patience": 2}')});
+ask(q{SELECT recsys.alter_model('shop', 'next', '{"validation": 0.2, "patience": 2, "rate_drops": 0}')});
 is(ask(q{SELECT recsys.train('shop', 'next')}), '', 'a right one learns');
 is(ask(q{SELECT iteration BETWEEN 3 AND 24, recall > 0.5 FROM recsys.trainings WHERE source = 'shop'}), 't|t',
 	'with validation it ends early, and tells the recall');

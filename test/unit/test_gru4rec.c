@@ -221,6 +221,14 @@ test_early_stop(void)
 	ok(learn.best == w.best_epoch && learn.recall == w.best, "which is kept: recall %g", learn.recall);
 	forget(&learn);
 
+	w = (Watch) {.best = -1,.stop_at = 1e9};
+	learn.rate_drops = 2;
+	ok(learn_tiny(&learn) == GRU4REC_DONE, "with drops of the rate: trained");
+	ok(w.epochs >= w.best_epoch + 5 && w.epochs >= 15 && learn.best == w.best_epoch,
+	   "it goes on twice: %d epochs, the best was %d", w.epochs, w.best_epoch);
+	forget(&learn);
+	learn.rate_drops = 0;
+
 	w = (Watch) {.best = -1,.stop_at = 1.4};
 	outcome = learn_tiny(&learn);
 	ok(outcome == GRU4REC_STOPPED && w.done >= 1.4 && w.done < 2, "stopped on the way, at %g", w.done);
