@@ -95,6 +95,13 @@ get_buffers(NeighborLists *nl)
 	nl->theirs = arena_alloc(nl->arena, room * sizeof(int32_t));
 	nl->found = arena_alloc(nl->arena, (2 * list + SCAN_CELLS) * sizeof(RankKey));
 	nl->keys = arena_alloc(nl->arena, list * sizeof(RankKey));
+	if (nl->measure == MEASURE_LLR)
+	{
+		nl->memo = arena_alloc(nl->arena, LLR_MEMO * sizeof(LlrMemo));
+		if (!nl->memo)
+			return false;
+		memset(nl->memo, 0, LLR_MEMO * sizeof(LlrMemo));
+	}
 	return nl->own && nl->theirs && nl->found && nl->keys;
 }
 
@@ -168,6 +175,8 @@ void
 neighbors_set_total(NeighborLists *nl, double total)
 {
 	nl->total = total;
+	if (nl->memo)
+		memset(nl->memo, 0, LLR_MEMO * sizeof(LlrMemo));
 }
 
 static inline double

@@ -103,6 +103,18 @@ typedef enum Phase
 	PHASE_CHECK					/* compare changed lists with the published */
 } Phase;
 
+/* Log-likelihood ratios by the numbers that they follow from, which are small ones again
+ * and again. */
+#define LLR_MEMO	8192
+
+typedef struct LlrMemo
+{
+	float		both;
+	float		own;
+	float		other;
+	float		rank;
+} LlrMemo;
+
 struct NeighborLists
 {
 	Arena	   *arena;
@@ -123,6 +135,7 @@ struct NeighborLists
 	Measure		measure;
 	bool		relative;		/* tolerances are parts of a rank above 1 */
 	double		total;			/* users */
+	LlrMemo    *memo;			/* [LLR_MEMO], for this total; NULL: another measure */
 	bool		rows_only;		/* rows came from neighbors_put_row() last */
 
 	/* by item, [nitems] */

@@ -79,7 +79,23 @@ typedef struct Gather
 	bool		selected;		/* the bar is an entry, not a floor */
 } Gather;
 
-/* 0 if it is not above the bar. */
+static float
+llr_rank(const NeighborLists *nl, float dot, int32_t owner, int32_t entry, float bar)
+{
+	float		own = nl->norms[owner],
+				other = nl->norms[entry];
+	uint32_t	hash = ((uint32_t) dot * 31 + (uint32_t) own) * 1021 + (uint32_t) other;
+	LlrMemo    *memo = &nl->memo[hash * UINT32_C(0x9E3779B1) >> 19];
+
+	if (memo->both == dot && memo->own == own && memo->other == other)
+		return memo->rank;
+	if (llr_is_below(dot, own, other, nl->total, bar))
+		return 0;
+	*memo = (LlrMemo) {dot, own, other, nl_rank(nl, dot, owner, entry)};
+	return memo->rank;
+}
+
+/* 0, or what is not above the bar, if it is not. */
 static inline float
 cell_rank(const NeighborLists *nl, const RowScan *scan, int32_t c, int32_t owner, int32_t entry,
 		  float bar)
@@ -88,9 +104,8 @@ cell_rank(const NeighborLists *nl, const RowScan *scan, int32_t c, int32_t owner
 
 	if (scan->row->counts && scan->row->counts[c] < nl->min_support)
 		return 0;
-	if (nl->measure == MEASURE_LLR &&
-		llr_is_below(dot, nl->norms[owner], nl->norms[entry], nl->total, bar))
-		return 0;
+	if (nl->memo)
+		return llr_rank(nl, dot, owner, entry, bar);
 	return nl_rank(nl, dot, owner, entry);
 }
 
