@@ -244,12 +244,13 @@ read_prefixes(const char *name, int32_t *next)
 	while (getline(&line, &size, f) > 0 && s.n < 1000000 && n < 7990000)
 	{
 		char	   *tab = strchr(line, '\t');
+		char	   *rest = NULL;
 
 		if (!tab)
 			continue;
 		*tab = '\0';
 		s.offsets[s.n] = n;
-		for (char *at = strtok(line, " ,"); at; at = strtok(NULL, " ,"))
+		for (char *at = strtok_r(line, " ,", &rest); at; at = strtok_r(NULL, " ,", &rest))
 			s.items[n++] = atoi(at);
 		next[s.n++] = atoi(tab + 1);
 	}

@@ -60,6 +60,7 @@ typedef struct Gru4recModel
 	double		logq;
 	double		sampled;		/* items beside the right one that a training compares with */
 	bool		learnable;		/* there has been a history of two items */
+	List	   *forgotten;		/* items to be erased that are not in memory */
 
 	/* of the version */
 	float	   *weights;
@@ -363,8 +364,18 @@ gru4rec_forget_item(void *state, int32 item)
 {
 	Gru4recModel *m = state;
 
+	MemoryContext old;
+
 	if (m->loaded)
+	{
 		erase(m, item);
+		return;
+	}
+	if (!m->w.loaded)
+		return;
+	old = MemoryContextSwitchTo(m->context);
+	m->forgotten = lappend_int(m->forgotten, item);
+	MemoryContextSwitchTo(old);
 }
 
 void
@@ -373,6 +384,7 @@ gru4rec_reset(void *state)
 	Gru4recModel *m = state;
 
 	drop_vectors(m);
+	m->forgotten = NIL;
 	m->learnable = false;
 	m->head = m->next = m->tail = 0;
 	m->w.loaded = false;
@@ -471,6 +483,13 @@ next_dirty(void *arg, const float **vector)
 	Gru4recModel *m = arg;
 	int32		item;
 
+	if (m->forgotten != NIL)
+	{
+		item = llast_int(m->forgotten);
+		m->forgotten = list_delete_last(m->forgotten);
+		*vector = NULL;
+		return item;
+	}
 	if (m->ndirty == 0)
 		return 0;
 	item = m->dirty[--m->ndirty];
@@ -482,7 +501,7 @@ next_dirty(void *arg, const float **vector)
 static void
 write_vectors(Gru4recModel *m)
 {
-	if (m->ndirty > 0)
+	if (m->w.loaded && (m->ndirty > 0 || m->forgotten != NIL))
 		(void) embedding_worker_write(&m->w, next_dirty, m, NULL);
 }
 
@@ -506,10 +525,8 @@ gru4rec_publish(void *state, bool all)
 	if (m->w.look)
 		follow_version(m);
 	if (m->loaded)
-	{
 		done = take_steps(m, all);
-		write_vectors(m);
-	}
+	write_vectors(m);
 	if (m->w.old_version != 0)
 		done &= embedding_worker_delete_old(&m->w) || all;
 	return done;
@@ -524,8 +541,7 @@ gru4rec_flush(void *state)
 		return;
 	if (m->w.voided)
 		write_void(m);
-	if (m->loaded)
-		write_vectors(m);
+	write_vectors(m);
 }
 
 bool

@@ -145,6 +145,13 @@ is(ask(q{SELECT recsys.forget_item('shop', '99')}), '', 'forgotten');
 is(ask(q{SELECT recsys.wait_for('shop')}), 't', '...');
 is(ask(q{SELECT 99 IN (SELECT item_id FROM shop.recommend_session('{10,11,12}', 50))}), 'f', 'it is not');
 
+ask(q{SELECT recsys.alter_model('shop', 'next', '{"online_rate": 0}')});
+is(ask(q{SELECT recsys.train('shop', 'next')}), '', 'a model that stays as it was trained');
+is(ask(q{SELECT recsys.forget_item('shop', '98')}), '', '... forgets');
+is(ask(q{SELECT recsys.wait_for('shop')}), 't', '...');
+is(ask(q{SELECT count(*) FROM shop.next_factors f JOIN shop.next_version v USING (version) WHERE factors = '{}'}), 1,
+	'... the vector, too');
+
 # ------------------------------------------------------------ what can't be learnt
 
 ask(q{SELECT recsys.alter_model('shop', 'next', '{"learning_rate": 1e30}')});
