@@ -77,6 +77,9 @@ amount_parse(const char *text, int length, Oid type, AmountValue *value)
 
 	if (parse_plain(text, length, digits, value))
 		return true;
+	/* a column that was a number once, or none that we know */
+	if (text[strspn(text, "0123456789+-.eE")] != '\0')
+		return false;
 	if (type == FLOAT4OID)
 		value->wide = DatumGetNumeric(DirectFunctionCall1(float4_numeric,
 			DirectFunctionCall1(float4in, CStringGetDatum(text))));

@@ -27,7 +27,7 @@ typedef struct AmountValue
 } AmountValue;
 
 /* The number in the text of a column of that type, which is converted to numeric as a
- * cast does; false: NaN or infinite. */
+ * cast does; false: NaN, infinite, or no number. */
 extern bool amount_parse(const char *text, int length, Oid type, AmountValue *value);
 /* Memory comes from "context". */
 extern void amount_add(Amount *amount, const AmountValue *value, int sign, MemoryContext context);

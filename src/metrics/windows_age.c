@@ -50,8 +50,10 @@ static bool
 roll_some(Windows *w, TimestampTz until)
 {
 	char	   *sql = psprintf("SELECT bucket, combination FROM %s.windows"
-							   " WHERE bucket < $1 AND bucket_end - bucket < interval '" INT64_FORMAT " microseconds'"
+							   " WHERE bucket < $1 AND bucket >= %s AND bucket_end - bucket < interval '" INT64_FORMAT " microseconds'"
 							   " ORDER BY bucket", quote_identifier(NameStr(w->host->source->name)),
+							   w->rolled_until == DT_NOBEGIN ? "'-infinity'" :
+							   quote_literal_cstr(timestamptz_to_str(w->rolled_until)),
 							   w->metrics->rollup_bucket);
 	CellKey    *keys;
 	uint64		n;

@@ -336,6 +336,8 @@ windows_event(void *state, const ConsumerEvent *event)
 		w->without_amount += event->sign;
 		w->state_dirty = true;
 	}
+	if (!event->backfill)
+		w->fed_lsn = event->lsn;
 	if (!counts)
 		return;
 	cell = cells_get(w, bucket, e.combination);
@@ -462,9 +464,6 @@ delete_obsolete(Windows *w)
 	}
 	SPI_finish();
 	w->void_tables = false;
-	PushActiveSnapshot(GetLatestSnapshot());
-	write_state(w);
-	PopActiveSnapshot();
 }
 
 static void
@@ -475,13 +474,17 @@ windows_write(void *state)
 	if (!windows_tables_exist(w))
 		return;
 	delete_obsolete(w);
+	/* that of a filling shows the tables as they were */
+	PushActiveSnapshot(GetLatestSnapshot());
 	users_count_again(w);
 	combinations_write(w);
 	orders_write(w);
 	cells_write(w);
 	age_windows(w);
 	write_state(w);
+	PopActiveSnapshot();
 	warn_of_other(w);
+	w->host->write_again |= w->stale != NIL;
 }
 
 static Size

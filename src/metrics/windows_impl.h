@@ -122,6 +122,7 @@ typedef struct Windows
 	Size		order_bytes;
 
 	List	   *stale;			/* CellKey *, of users to be counted again */
+	XLogRecPtr	fed_lsn;		/* end of the newest transaction, of which a part has come */
 	TimestampTz users_again;	/* not before, where that takes long */
 
 	/* the row of window_state */

@@ -8,7 +8,8 @@
  * (horizon_push_snapshot() sees to that) but may be ahead: users of events that are still
  * to come are counted early, and an event that is still to be taken back asks again.
  * So the sketch ends where the table ends, also when it is all done again after
- * a crash.
+ * a crash.  In the middle of a transaction, written for want of memory, nothing is
+ * counted: the table may not show it yet.
  *
  * With an index on the event time the rows of each bucket are looked up.  Without one, or
  * for very many buckets, one pass over the table does for all; if that takes long, the next
@@ -266,7 +267,6 @@ count_cells(Windows *w, List *cells)
 	Recount		r = {.w = w,.now = GetCurrentTimestamp()};
 	ListCell   *lc;
 
-	w->host->push_snapshot(w->host);
 	SPI_connect();
 	r.rows = AllocSetContextCreate(CurrentMemoryContext, "recsys users", ALLOCSET_DEFAULT_SIZES);
 	r.texts = palloc(sizeof(char *) * Max(w->ncolumns, 1));
@@ -277,7 +277,6 @@ count_cells(Windows *w, List *cells)
 			 SPI_result_code_string(SPI_result));
 	read_buckets(&r, cells);
 	SPI_finish();
-	PopActiveSnapshot();
 	foreach(lc, cells)
 	{
 		Cell	   *cell = lfirst(lc);
@@ -294,11 +293,13 @@ users_count_again(Windows *w)
 				took;
 	List	   *cells;
 
-	if (w->stale == NIL || start < w->users_again)
+	if (w->stale == NIL || start < w->users_again ||
+		!w->host->push_snapshot(w->host, w->fed_lsn))
 		return;
 	cells = take_cells(w);
 	if (cells != NIL)
 		count_cells(w, cells);
+	PopActiveSnapshot();
 	list_free(cells);
 	took = GetCurrentTimestamp() - start;
 	w->users_again = took > LONG_US ? start + took * (PAUSE + 1) : 0;

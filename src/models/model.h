@@ -124,14 +124,18 @@ typedef struct ModelHost
 								 * everything up to here */
 	bool		put_off;		/* set by publish(): small moves are left for
 								 * when no more changes come */
+	bool		write_again;	/* set by write(): has put something off, and is to be
+								 * asked again though nothing changes */
 	void	   *pairs;			/* item_pairs.c's */
 	void		(*progress) (struct ModelHost *host, const char *phase,
 							 int64 done, int64 total);
 	Size		(*memory_left) (struct ModelHost *host);	/* of recsys.memory */
 	/* shown in recsys.status until it is NULL */
 	void		(*warn) (struct ModelHost *host, const char *message);
-	/* a snapshot of the events table that is not behind what has been fed */
-	void		(*push_snapshot) (struct ModelHost *host);
+	/* push a snapshot of the events table that is not behind what has been fed, up
+	 * to the transaction that ended at lsn; false, and none: only a part of that
+	 * has been fed */
+	bool		(*push_snapshot) (struct ModelHost *host, XLogRecPtr lsn);
 } ModelHost;
 
 /* One change of r(u,i), before it is stored in the profile. */

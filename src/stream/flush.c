@@ -387,6 +387,7 @@ flush_finish(Stream *s)
 	XLogRecPtr	lsn = s->applied_lsn;
 	TimestampTz start = GetCurrentTimestamp();
 
+	s->host.write_again = false;
 	flush_write(s);
 	shared_inject(s->shared, INJECT_FLUSH);
 	stream_commit(s);
@@ -394,7 +395,7 @@ flush_finish(Stream *s)
 	XLogFlush(XactLastCommitEnd);
 	shared_inject(s->shared, INJECT_CONFIRM);
 	s->flushed_lsn = lsn;
-	s->dirty = false;
+	s->dirty = s->host.write_again;
 	decode_confirm(s, lsn);
 	s->last_flush = GetCurrentTimestamp();
 	s->flush_cost = s->last_flush - start;

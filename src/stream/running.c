@@ -108,10 +108,15 @@ host_warn(ModelHost *host, const char *message)
 	shared_report_warning(s->shared, message);
 }
 
-static void
-host_push_snapshot(ModelHost *host)
+static bool
+host_push_snapshot(ModelHost *host, XLogRecPtr lsn)
 {
-	horizon_push_snapshot((Stream *) ((char *) host - offsetof(Stream, host)));
+	Stream	   *s = (Stream *) ((char *) host - offsetof(Stream, host));
+
+	if (lsn > s->applied_lsn)
+		return false;
+	horizon_push_snapshot(s);
+	return true;
 }
 
 /* Inside a transaction: follow the catalogue. */

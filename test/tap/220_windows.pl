@@ -120,6 +120,8 @@ sub check
 	my ($status, $out, $err, @bad, @good);
 
 	return fail("$name, $test: wait_for") unless wait_for($name);
+	# passes over the table for users may be put off
+	$node->poll_query_until('postgres', "SELECT NOT EXISTS (SELECT FROM $name.windows WHERE users_stale)");
 	($status, $out, $err) = $node->psql('postgres', "SET client_min_messages = error; SELECT * FROM windows_check('$name')");
 	return fail("$name, $test: $err") if $status != 0;
 	for (split /\n/, $out) { if (/^f\|(.*)/) { push @good, $1; } else { push @bad, $_; } }
@@ -193,6 +195,18 @@ check('films', 'TRUNCATE', empty => 1);
 is($o->run('SELECT count(*) FROM films.windows'), 0, 'nothing is left');
 churn('films', 5);
 check('films', 'events after TRUNCATE');
+
+# --- old buckets are put together, and counted in as they are
+$o->run("SELECT recsys.alter_metrics('shop', rollup_after => '2 hours')");
+churn('shop', 10);
+check('shop', 'rolled up');
+is($o->run("SELECT count(*) > 0 FROM shop.windows WHERE bucket_end - bucket = '1 hour'"), 't', 'there are hours');
+churn('shop', 10);
+check('shop', 'changes of hours');
+$o->run("SELECT recsys.resync('shop')");
+churn('shop', 3);
+check('shop', 'filled and rolled up again');
+$o->run("SELECT recsys.alter_metrics('shop', rollup_after => '0')");
 
 # --- what was never counted is not taken back
 $o->run("DELETE FROM shop_events WHERE at > now()");

@@ -18,9 +18,12 @@ DECLARE
 	rating text := coalesce(quote_ident(coalesce(m.rating_column, s.event_value_column)), 'NULL::numeric');
 	is_rating text := CASE WHEN m.rating_type IS NOT NULL THEN format('%s = %L', type, m.rating_type)
 		WHEN s.feedback = 'explicit' THEN 'true' ELSE 'false' END;
+	rolled timestamptz;
 BEGIN
+	EXECUTE format('SELECT coalesce(max(rolled_until), ''-infinity'') FROM %I.window_state', src) INTO rolled;
 	RETURN format($$
-		SELECT * FROM (SELECT *, date_bin(%L, %I::timestamptz, '2000-01-01 00:00+00') AS bucket_,
+		SELECT *, CASE WHEN bucket_ < %L THEN date_bin(%L, bucket_, '2000-01-01 00:00+00') ELSE bucket_ END AS row_
+		FROM (SELECT *, date_bin(%L, %I::timestamptz, '2000-01-01 00:00+00') AS bucket_,
 			ARRAY[%s]::text[] AS dimensions_, %I AS user_,
 			%s IN (%s) AS is_impression, %s IN (%s) AS is_click, %s IN (%s) AS is_conversion,
 			(%s) AND %s IS NOT NULL AND %s::text NOT IN ('NaN', 'Infinity', '-Infinity') AS is_rating,
@@ -29,7 +32,7 @@ BEGIN
 			%s AS order_
 			FROM %s WHERE %I IS NOT NULL AND %I IS NOT NULL AND %s AND %I <= now() + interval '1 hour') e
 		WHERE is_impression OR is_click OR is_conversion OR is_rating$$,
-		m.bucket, s.event_time_column,
+		rolled, m.rollup_bucket, m.bucket, s.event_time_column,
 		coalesce((SELECT string_agg(format('%I::text', d), ', ' ORDER BY o) FROM unnest(m.dimensions) WITH ORDINALITY u(d, o)), ''),
 		s.user_column,
 		type, quoted(m.impression), type, quoted(m.click), type, quoted(m.conversion),
@@ -48,17 +51,17 @@ BEGIN
 	RETURN QUERY EXECUTE format($$
 		WITH e AS MATERIALIZED (%s),
 		-- the first bucket of each order, there the values that come first as bytes, nulls before
-		o AS (SELECT DISTINCT ON (order_) bucket_, dimensions_ FROM e WHERE is_conversion AND order_ IS NOT NULL
+		o AS (SELECT DISTINCT ON (order_) row_, dimensions_ FROM e WHERE is_conversion AND order_ IS NOT NULL
 			ORDER BY order_, bucket_,
 				(SELECT array_agg(CASE WHEN v IS NULL THEN '' ELSE 'x' || v END ORDER BY n) FROM unnest(dimensions_) WITH ORDINALITY u(v, n)) COLLATE "C"),
-		n AS (SELECT bucket_, dimensions_, count(*) AS orders FROM o GROUP BY 1, 2)
-		SELECT bucket_, dimensions_, count(*), count(*) FILTER (WHERE is_impression), count(*) FILTER (WHERE is_click),
+		n AS (SELECT row_, dimensions_, count(*) AS orders FROM o GROUP BY 1, 2)
+		SELECT row_, dimensions_, count(*), count(*) FILTER (WHERE is_impression), count(*) FILTER (WHERE is_click),
 			count(*) FILTER (WHERE is_conversion),
 			coalesce(max(n.orders), 0),
 			coalesce(sum(amount_) FILTER (WHERE is_conversion), 0), count(*) FILTER (WHERE is_rating),
 			coalesce(sum(rating_) FILTER (WHERE is_rating), 0),
 			count(*) FILTER (WHERE is_rating AND rating_ >= %L)
-		FROM e LEFT JOIN n USING (bucket_, dimensions_) GROUP BY 1, 2$$, windows_events(src),
+		FROM e LEFT JOIN n USING (row_, dimensions_) GROUP BY 1, 2$$, windows_events(src),
 		(SELECT satisfied_from FROM recsys.tracked_metrics WHERE source = src));
 END $f$;
 
@@ -85,7 +88,7 @@ BEGIN
 	EXECUTE format($$CREATE TEMP TABLE users AS
 		SELECT w.bucket, w.combination, w.users_stale, recsys.users_estimate(w.users) AS held, count(DISTINCT e.user_) AS want
 		FROM %1$I.windows w JOIN %1$I.window_dimensions d USING (combination)
-		JOIN (%2$s) e ON e.bucket_ = w.bucket AND e.dimensions_ = d.dimensions GROUP BY 1, 2$$,
+		JOIN (%2$s) e ON e.row_ = w.bucket AND e.dimensions_ = d.dimensions GROUP BY 1, 2$$,
 		src, windows_events(src));
 	-- few are exact; 4 standard errors otherwise
 	RETURN QUERY SELECT true, 'users: ' || u::text FROM users u
