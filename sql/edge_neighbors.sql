@@ -28,6 +28,7 @@ SELECT recsys.create_model('en', 'next', 'sequence_knn');
 SELECT recsys.create_model('en', 'visits', 'session_knn');
 SELECT recsys.create_model('en', 'trend', 'trending');
 SELECT recsys.create_model('en', 'top', 'popular');
+SELECT recsys.create_model('en', 'bought', 'baskets', '{"basket_column": "s"}');
 SELECT recsys.wait_for('en', timeout => '3 min');
 CREATE VIEW en_models AS SELECT model::name AS m FROM recsys.models WHERE source = 'en' ORDER BY 1;
 \pset format unaligned
@@ -99,6 +100,18 @@ SELECT pg_temp.every($$ SELECT count(*) FROM en.recommend(1, 3, MODEL, items => 
 SELECT pg_temp.every($$ SELECT count(*) FROM en.recommend(1, 3, MODEL, items => '{no such,NULL}') $$);
 SELECT pg_temp.every($$ SELECT count(*) FROM en.recommend(1, 3, MODEL, exclude => '{no such,NULL}') $$);
 SELECT pg_temp.every($$ SELECT count(*) FROM en.recommend(1, 3, MODEL, NULL, NULL, NULL) $$);
+SELECT pg_temp.every($$ SELECT count(*), count(DISTINCT from_model) FROM en.recommend_explained(NULL, 3, MODEL) $$);
+SELECT pg_temp.every($$ SELECT count(*) FROM en.recommend_explained(1, 0, MODEL) $$);
+SELECT pg_temp.every($$ SELECT count(*), min(reason) FROM en.recommend_session_explained('{}', 3, MODEL) $$);
+SELECT pg_temp.every($$ SELECT count(*) FROM en.explain_neighbors(NULL, NULL, MODEL) $$);
+SELECT pg_temp.every($$ SELECT count(*) <= 1 FROM en.explain_neighbors(-1, 'no such', MODEL) $$);
+SELECT pg_temp.attempt($$ SELECT count(*) FROM en.explain_users(-1, 'no such', 3, 'people') $$);
+SELECT pg_temp.attempt($$ SELECT count(*) FROM en.explain_users(1, 'item 1', 0, 'people') $$);
+SELECT pg_temp.attempt($$ SELECT count(*) FROM en.explain_users(NULL, NULL, NULL, 'people') $$);
+SELECT pg_temp.attempt($$ SELECT count(*) FROM en.explain_users(1, 'item 1', 3, 'llr') $$);
+SELECT a, k, pg_temp.attempt(format('SELECT count(*) FROM en.frequently_bought_together(%L, %s, ''bought'')', a, coalesce(k::text, 'NULL')))
+	FROM (VALUES ('{}', 3), (NULL, 3), ('{no such}', 3), ('{NULL}', 3), ('{item 1}', 0), ('{item 1}', -1), ('{no such}', NULL), ('{no such}', 2147483647)) v (a, k);
+SELECT pg_temp.attempt($$ SELECT count(*) FROM en.frequently_bought_together('{item 1}', 3, 'llr') $$);
 SELECT pg_temp.attempt($$ SELECT en.recommend(1, 3, 'nnk') $$);
 SELECT pg_temp.attempt($$ SELECT en.recommend_session('{item 1}', 3, '') $$);
 
@@ -116,6 +129,7 @@ SELECT pg_temp.attempt(format('SELECT recsys.create_model(''en'', ''m'', %L, %L)
 	('session_knn', '{"last_items": 0}'), ('session_knn', '{"last_items": 100000}'), ('session_knn', '{"match_decay": 2}'),
 	('session_knn', '{"position_decay": "nowhere"}'), ('session_knn', '{"idf": "high"}'), ('session_knn', '{"min_length": 0}'),
 	('session_knn', '{"repeats": true}'), ('session_knn', '{"event_types": "view"}'),
+	('baskets', '{"basket_column": "no_such"}'), ('baskets', '{"basket_gap": "0"}'), ('baskets', '{"min_support": 0}'), ('baskets', '{"z": "NaN"}'),
 	('trending', '{"window": "0"}'), ('trending', '{"window": "-1 day"}'), ('trending', '{"window": "often"}'),
 	('trending', '{"baseline": "1000 years"}'), ('trending', '{"window": "7 days", "baseline": "1 day"}'), ('trending', '{"z": -1}'),
 	('trending', '{"prior": 0}'), ('popular', '{"window": "0"}')) v (algorithm, params);
