@@ -31,6 +31,7 @@
 #include "replication/slot.h"
 #include "storage/ipc.h"
 #include "tcop/tcopprot.h"
+#include "utils/guc.h"
 #include "utils/memutils.h"
 #include "utils/ps_status.h"
 #include "utils/snapmgr.h"
@@ -526,6 +527,23 @@ stream_source(SourceShared *shared)
 	decode_stop(s);
 }
 
+/*
+ * Values of columns become text here, and are found again by it.  So their text
+ * must not depend on what the server is set to: the settings of pg_dump and of
+ * logical replication, whatever a database or a file says now or later.
+ */
+static void
+fix_text_of_values(void)
+{
+	static const char *const settings[][2] = {
+		{"TimeZone", "UTC"}, {"DateStyle", "ISO"}, {"IntervalStyle", "postgres"},
+		{"extra_float_digits", "3"}, {"bytea_output", "hex"}
+	};
+
+	for (int i = 0; i < (int) lengthof(settings); i++)
+		SetConfigOption(settings[i][0], settings[i][1], PGC_SUSET, PGC_S_OVERRIDE);
+}
+
 void
 recsys_stream_main(Datum arg)
 {
@@ -536,6 +554,7 @@ recsys_stream_main(Datum arg)
 	BackgroundWorkerUnblockSignals();
 	shared_attach(shared);
 	BackgroundWorkerInitializeConnectionByOid(shared->dboid, InvalidOid, 0);
+	fix_text_of_values();
 	stream_source(shared);
 	proc_exit(0);
 }
