@@ -110,6 +110,7 @@ SELECT warning FROM recsys.status WHERE source = 'mw';
 
 -- roll-up: hours instead of minutes, late events in them too, and orders where they were
 SELECT recsys.alter_metrics('mw', rollup_after => '20 min');
+SELECT recsys.wait_for('mw');
 INSERT INTO mw_events VALUES (1, 1, 'show', NULL, NULL, NULL, 'A', '2024-05-01 12:00:00');
 SELECT recsys.wait_for('mw');
 SELECT bucket, bucket_end, dimensions, events, impressions, orders, revenue, recsys.users_estimate(users) AS users
@@ -125,6 +126,7 @@ SELECT window_start, window_end, impressions FROM mw.metrics('2 hours');
 
 -- expiry
 SELECT recsys.alter_metrics('mw', expire_after => '1 hour');
+SELECT recsys.wait_for('mw');
 INSERT INTO mw_events VALUES (1, 1, 'show', NULL, NULL, NULL, 'A', '2024-05-01 12:00:01');
 SELECT recsys.wait_for('mw');
 INSERT INTO mw_events VALUES (1, 1, 'show', NULL, NULL, NULL, 'A', '2024-05-01 09:00:00');

@@ -198,6 +198,7 @@ check('films', 'events after TRUNCATE');
 
 # --- old buckets are put together, and counted in as they are
 $o->run("SELECT recsys.alter_metrics('shop', rollup_after => '2 hours')");
+wait_for('shop');
 churn('shop', 10);
 check('shop', 'rolled up');
 is($o->run("SELECT count(*) > 0 FROM shop.windows WHERE bucket_end - bucket = '1 hour'"), 't', 'there are hours');
