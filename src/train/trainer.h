@@ -2,8 +2,8 @@
  * trainer.h
  *	  A training as the processes of recsys_train.so see it.
  *
- * trainer.c starts and ends the leader, matrix.c reads, als_train.c and its
- * helpers compute, version.c writes the new version.
+ * trainer.c starts and ends the leader, matrix.c reads, als_train.c with its
+ * helpers and gru4rec_train.c compute, import.c takes what was computed elsewhere, version.c writes the new version.
  */
 #ifndef RECSYS_TRAINER_H
 #define RECSYS_TRAINER_H
