@@ -440,7 +440,12 @@ feeds_reload(Stream *s)
 		Feed	   *feed = lfirst(lc);
 
 		if (feed->live && !is_model(feed) && feed->calls.load && !feed->loaded)
+		{
 			feed->calls.load(feed->state);
+			/* the next flush does what another declaration asks for, such as
+			 * to drop what has become too old, and wait_for() waits for that */
+			s->dirty = true;
+		}
 		feed->loaded = feed->live;
 	}
 	count_live(s);
