@@ -155,3 +155,26 @@ SELECT recsys.untrack_metrics('mw');
 SELECT * FROM mw.metrics();
 SELECT recsys.drop_source('mw');
 DROP TABLE mw_events;
+
+-- events that there were before are counted and put together at once, and so by a rebuild;
+-- a purchase that is a rating, too, brings in its price with a rating or without
+CREATE TABLE mr_events (u int, i int, kind text, price numeric, stars int, at timestamptz);
+CREATE INDEX ON mr_events (u, at);
+ALTER TABLE mr_events REPLICA IDENTITY FULL;
+INSERT INTO mr_events SELECT n % 7, 1, 'buy', n, CASE WHEN n % 2 = 0 THEN 5 END, '2024-05-01'::timestamptz + n * interval '1 min'
+FROM generate_series(0, 299) n;
+SELECT recsys.create_source('mr', 'mr_events', 'u', 'i', 'kind', event_time_column => 'at', weights => '{"buy":1}');
+SELECT recsys.track_metrics('mr', conversion => '{buy}', amount_column => 'price', rating_type => 'buy', rating_column => 'stars',
+    rollup_after => '1 hour', expire_after => '3 hours');
+SELECT recsys.wait_for('mr');
+SELECT window_start, conversions, revenue, ratings, users FROM mr.metrics('1 hour');
+SELECT count(*), rolled_until, expired_until, without_amount FROM mr.windows, mr.metrics_status GROUP BY 2, 3, 4;
+SELECT recsys.resync('mr');
+SELECT recsys.wait_for('mr');
+SELECT window_start, conversions, revenue, ratings, users FROM mr.metrics('1 hour');
+TRUNCATE mr_events;
+INSERT INTO mr_events SELECT n % 7, 1, 'buy', n, 5, '2024-05-01'::timestamptz + n * interval '1 min' FROM generate_series(0, 299) n;
+SELECT recsys.wait_for('mr');
+SELECT window_start, conversions, revenue, ratings, users FROM mr.metrics('1 hour');
+SELECT recsys.drop_source('mr');
+DROP TABLE mr_events;

@@ -13,6 +13,7 @@
  */
 #include "postgres.h"
 
+#include "access/xact.h"
 #include "catalog/pg_type_d.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
@@ -97,10 +98,11 @@ roll_some(Windows *w, TimestampTz until)
 	return n == ROWS_AT_ONCE;
 }
 
+/* One that sees what we have written. */
 static void
-renew_snapshot(void)
+push_snapshot(void)
 {
-	PopActiveSnapshot();
+	CommandCounterIncrement();
 	PushActiveSnapshot(GetLatestSnapshot());
 }
 
@@ -111,12 +113,13 @@ roll_up(Windows *w, TimestampTz until)
 
 	if (until <= w->rolled_until)
 		return;
-	PushActiveSnapshot(GetLatestSnapshot());
+	push_snapshot();
 	while (more)
 	{
 		more = roll_some(w, until);
 		cells_write(w);
-		renew_snapshot();
+		PopActiveSnapshot();
+		push_snapshot();
 		if (more)
 			cells_evict(w, cells_memory(w) / 2);
 	}

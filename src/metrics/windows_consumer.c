@@ -267,12 +267,11 @@ windows_read_event(Windows *w, const char *const *texts, const int *lengths,
 {
 	memset(out, 0, sizeof(WindowEvent));
 	out->kinds = kinds_of(w, texts, lengths);
-	if (out->kinds & KIND_CONVERSION && w->amount_at >= 0 &&
-		!read_amount(w->amount_at, w->amount_type, texts, lengths, &out->amount))
+	if (out->kinds & KIND_CONVERSION && w->amount_at >= 0)
 	{
-		/* the conversion counts, and brings in nothing */
-		memset(&out->amount, 0, sizeof(AmountValue));
-		out->without_amount = true;
+		/* without one the conversion counts, and brings in nothing */
+		out->has_amount = read_amount(w->amount_at, w->amount_type, texts, lengths, &out->amount);
+		out->without_amount = !out->has_amount;
 	}
 	if (out->kinds & KIND_RATING &&
 		!read_amount(w->rating_at, w->rating_type, texts, lengths, &out->rating))
@@ -298,7 +297,7 @@ windows_user_hash(const Windows *w, const KeyValue *user)
 static void
 count_amounts(Windows *w, Cell *cell, const WindowEvent *e, int sign)
 {
-	if (e->kinds & KIND_CONVERSION && w->amount_at >= 0 && !(e->without_amount))
+	if (e->has_amount)
 		amount_add(&cell->revenue, &e->amount, sign, w->context);
 	if (e->kinds & KIND_RATING)
 	{

@@ -143,7 +143,8 @@ typedef struct WindowEvent
 {
 	int			kinds;
 	int32		combination;
-	bool		without_amount;
+	bool		has_amount;		/* a conversion that brings in "amount" */
+	bool		without_amount; /* no amount or no rating where there should be one */
 	AmountValue amount;
 	AmountValue rating;
 } WindowEvent;
