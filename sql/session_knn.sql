@@ -102,9 +102,20 @@ SELECT recsys.create_source('none', 'ses_none', 'who', 'what');
 SELECT recsys.create_model('none', 'bad', 'session_knn');
 SELECT ses.similar_users(1, 5, 'plain');
 
+-- types of the type char(n) are padded with blanks, which do not count
+CREATE TABLE ses_padded (who int, what int, session text, kind char(10));
+CREATE INDEX ON ses_padded (who);
+ALTER TABLE ses_padded REPLICA IDENTITY FULL;
+INSERT INTO ses_padded VALUES (1, 1, 's', 'view'), (1, 2, 's', 'view'), (1, 3, 's', 'buy');
+SELECT recsys.create_source('padded', 'ses_padded', 'who', 'what', 'kind', weights => '{"view": 1, "buy": 1}');
+SELECT recsys.create_model('padded', 'viewed', 'session_knn', '{"session_column": "session", "event_types": ["view"]}');
+SELECT recsys.wait_for('padded');
+SELECT sessions, pairs FROM padded.viewed_state;
+SELECT recsys.drop_source('padded');
+
 SELECT recsys.drop_model('ses', 'rare');
 SELECT count(*) FROM pg_class WHERE relnamespace = 'ses'::regnamespace AND relname LIKE 'rare%';
 SELECT recsys.drop_source('ses');
 SELECT recsys.drop_source('gap');
 SELECT recsys.drop_source('none');
-DROP TABLE ses_clicks, ses_none;
+DROP TABLE ses_clicks, ses_none, ses_padded;

@@ -35,6 +35,7 @@ typedef struct SessionKnn
 	ModelHost  *host;
 	MemoryContext context;
 	SessionSource source;
+	bool		blank_padded;	/* the event type is of type char(n) */
 	NameData	table_names[4],
 				index_names[4];
 	NameData	key_index;
@@ -179,6 +180,9 @@ session_knn_open(ModelHost *host, const RecsysModel *model)
 	session_knn_source(host->source, model, &knn->source);
 	if (knn->source.column)
 		knn->source.column = pstrdup(knn->source.column);
+	if (host->source->type_column)
+		knn->blank_padded = get_atttype(host->source->events,
+										get_attnum(host->source->events, host->source->type_column)) == BPCHAROID;
 	for (int i = 0; i < (int) lengthof(table_kinds); i++)
 	{
 		snprintf(NameStr(knn->table_names[i]), NAMEDATALEN, "%s%s", NameStr(model->name),
@@ -276,10 +280,16 @@ session_knn_build(void *state)
 static bool
 type_counts(const SessionKnn *knn, const char *type)
 {
+	int			length = type ? (int) strlen(type) : 0;
 	ListCell   *lc;
 
+	if (type == NULL)
+		return false;
+	/* as it compares in SQL, and in the weights of the source */
+	while (knn->blank_padded && length > 0 && type[length - 1] == ' ')
+		length--;
 	foreach(lc, knn->source.types)
-		if (type && strcmp(type, lfirst(lc)) == 0)
+		if (strncmp(lfirst(lc), type, length) == 0 && ((char *) lfirst(lc))[length] == '\0')
 			return true;
 	return false;
 }
