@@ -165,6 +165,12 @@ RESET ROLE;
 GRANT EXECUTE ON FUNCTION at.attribution TO regress_at;
 SET ROLE regress_at;
 SELECT sum(impressions) > 0 AS seen FROM at.attribution();
+-- other columns are for those who may read them
+SELECT count(*) > 0 AS seen FROM at.attribution(by => '{who}');
+RESET ROLE;
+GRANT SELECT (who) ON at_events TO regress_at;
+SET ROLE regress_at;
+SELECT count(*) > 0 AS seen FROM at.attribution(by => '{who}');
 RESET ROLE;
 -- triggers run as the caller, with the search_path of the caller
 CREATE FUNCTION at_note() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE WARNING 'as %, search_path %', current_user, current_setting('search_path'); RETURN NEW; END $$;
@@ -174,6 +180,7 @@ SELECT count(*) FROM at.log_recommendations(14, 1);
 RESET ROLE;
 REVOKE ALL ON SCHEMA at FROM regress_at;
 REVOKE ALL ON at_events FROM regress_at;
+REVOKE ALL (who) ON at_events FROM regress_at;
 REVOKE ALL ON ALL FUNCTIONS IN SCHEMA at FROM regress_at;
 DROP ROLE regress_at;
 SELECT recsys.drop_source('at');

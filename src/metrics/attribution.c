@@ -20,6 +20,8 @@
 #include "fmgr.h"
 #include "funcapi.h"
 #include "lib/stringinfo.h"
+#include "miscadmin.h"
+#include "utils/acl.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
@@ -75,9 +77,42 @@ has_column(const RecsysSource *source, const char *name)
 	return get_attnum(source->events, name) > 0;
 }
 
+/*
+ * What a column holds is told to those who may read it.  Columns that say where an
+ * impression comes from, and those that metrics() tells of, are for whoever may call
+ * this, which runs with the rights of the source's owner.
+ */
+static void
+check_may_group(const RecsysSource *source, const RecsysMetrics *m, const char *column)
+{
+	static const char *const open[] = {"model", "placement", "variant", "rank"};
+	Oid			role = GetOuterUserId();
+
+	for (int i = 0; i < (int) lengthof(open); i++)
+		if (strcmp(open[i], column) == 0)
+			return;
+	for (int i = 0; i < m->ndimensions; i++)
+		if (strcmp(m->dimensions[i], column) == 0)
+			return;
+	if (pg_class_aclcheck(source->events, role, ACL_SELECT) == ACLCHECK_OK ||
+		pg_attribute_aclcheck(source->events, get_attnum(source->events, column), role,
+							  ACL_SELECT) == ACLCHECK_OK)
+		return;
+	ereport(ERROR,
+			errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+			errmsg("role \"%s\" may not read column \"%s\" of table \"%s\"",
+				   GetUserNameFromId(role, false), column, get_rel_name(source->events)),
+			errhint("Group by the dimensions of recsys.track_metrics(), or GRANT SELECT (%s) ON %s TO %s;",
+					quote_identifier(column),
+					quote_qualified_identifier(get_namespace_name(get_rel_namespace(source->events)),
+											   get_rel_name(source->events)),
+					quote_identifier(GetUserNameFromId(role, false))));
+}
+
 /* The columns that are named, or those of the usual names that there are. */
 static char **
-dimensions_of(FunctionCallInfo fcinfo, int argno, const RecsysSource *source, int *n)
+dimensions_of(FunctionCallInfo fcinfo, int argno, const RecsysSource *source,
+			  const RecsysMetrics *m, int *n)
 {
 	static const char *const usual[] = {"model", "placement"};
 	char	  **names = palloc(sizeof(char *) * MOST_DIMENSIONS);
@@ -114,6 +149,7 @@ dimensions_of(FunctionCallInfo fcinfo, int argno, const RecsysSource *source, in
 					errmsg("column \"%s\" of table \"%s\" does not exist",
 						   names[i], get_rel_name(source->events)),
 					errhint("Name columns of the events, as in by => '{model,placement}'."));
+		check_may_group(source, m, names[i]);
 	}
 	*n = given;
 	return names;
@@ -267,7 +303,7 @@ recsys_attribution(PG_FUNCTION_ARGS)
 				errmsg("argument \"within\" must not be null"),
 				errhint("Pass for example within => '1 day'."));
 	metrics = events_metrics(source, "attribution");
-	dimensions = dimensions_of(fcinfo, 2, source, &n);
+	dimensions = dimensions_of(fcinfo, 2, source, metrics, &n);
 	if (PG_ARGISNULL(0) || is_for_ever(PG_GETARG_DATUM(0)))
 		nulls[0] = 'n';
 	else
