@@ -54,7 +54,7 @@
 #include "recsys.h"
 #include "stream/stream.h"
 
-#define PROGRESS_EVERY 10000	/* rows */
+#define CHECK_EVERY 1000		/* rows */
 
 /* ------------------------------------------------------------ slot, snapshot */
 
@@ -359,7 +359,8 @@ backfill_partition(Stream *s, Oid relid)
 		TupleTableSlot *slot;
 		TableScanDesc scan;
 		AttachedPartition *partition;
-		MemoryContext old;
+		MemoryContext old,
+					rows;
 		int64		counter = 0;
 
 		/* no writer is at work in it while we hold this lock */
@@ -383,12 +384,19 @@ backfill_partition(Stream *s, Oid relid)
 
 		slot = table_slot_create(rel, NULL);
 		scan = table_beginscan(rel, GetActiveSnapshot(), 0, NULL);
+		rows = AllocSetContextCreate(CurrentMemoryContext, "recsys rows", ALLOCSET_DEFAULT_SIZES);
+		old = MemoryContextSwitchTo(rows);
 		while (table_scan_getnextslot(scan, ForwardScanDirection, slot))
 		{
 			apply_partition_row(s, map, extras, slot, now);
-			if (++counter % PROGRESS_EVERY == 0)
+			if (++counter % CHECK_EVERY == 0)
+			{
 				CHECK_FOR_INTERRUPTS();
+				MemoryContextReset(rows);
+			}
 		}
+		MemoryContextSwitchTo(old);
+		MemoryContextDelete(rows);
 		table_endscan(scan);
 		ExecDropSingleTupleTableSlot(slot);
 		event_map_free(map);
