@@ -304,13 +304,13 @@ model_file_read_matrices(ModelFileReader *r, int *n)
 	return matrices;
 }
 
-/* Each takes some bytes, so there are not more than these. */
+/* Each takes a length and a vector, so memory for all is bounded by the file's length. */
 int32
-model_file_read_items(ModelFileReader *r)
+model_file_read_items(ModelFileReader *r, int dim)
 {
 	uint32		n = take32(r);
 
-	if (n > (r->length - r->at) / sizeof(float))
+	if (n > (r->length - r->at) / (sizeof(uint32) + sizeof(float) * dim))
 		damaged("more items than bytes");
 	return (int32) n;
 }

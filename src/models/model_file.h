@@ -55,7 +55,7 @@ typedef struct ModelFileReader
 
 extern void model_file_open(ModelFileReader *r, const char *data, Size length, ModelFileHead *head);
 extern ModelWeights *model_file_read_matrices(ModelFileReader *r, int *n);
-extern int32 model_file_read_items(ModelFileReader *r);
+extern int32 model_file_read_items(ModelFileReader *r, int dim);
 extern char *model_file_read_item(ModelFileReader *r, float *vector, int dim);
 extern void model_file_close(const ModelFileReader *r);	/* that was all */
 

@@ -158,8 +158,8 @@ take_items(Import *i)
 	const RecsysSource *source = i->t->source;
 	Oid			types[] = {INT4OID, source->item.type};
 	StateTable *items = checked_open(source, "items", "items_key_key", 2, lengthof(types), types);
-	int32		n = model_file_read_items(&i->reader);
 	int			dim = i->head.dim;
+	int32		n = model_file_read_items(&i->reader, dim);
 	float	   *read = trainer_alloc((Size) Max(n, 1) * dim, sizeof(float));
 	ItemPlace  *places = trainer_alloc(Max(n, 1), sizeof(ItemPlace));
 	int32		known = 0;
@@ -192,7 +192,7 @@ take_items(Import *i)
 static void
 check_finite(const Import *i)
 {
-	bool		finite = true;
+	bool		finite = isfinite(i->head.mean);
 
 	for (Size e = 0; e < (Size) i->v.items * i->head.dim && finite; e++)
 		finite = isfinite(i->vectors[e]);
