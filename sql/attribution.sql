@@ -118,7 +118,7 @@ SELECT count(*) AS rows, count(*) FILTER (WHERE (variant, model) <> (at.variant(
 	count(DISTINCT variant) AS variants, count(DISTINCT recommendation_id) AS requests FROM at_events WHERE variant IS NOT NULL;
 SELECT dimensions, impressions, clicks FROM at.attribution(by => '{model,placement,variant}') ORDER BY 1;
 -- some columns only
-SELECT count(*) FROM at.log_recommendations(11, 3, columns => '{model}');
+SELECT count(*) FROM at.log_recommendations(11, 3, columns => '{model,model}');
 SELECT model, placement, recommendation_id, rank, count(*) FROM at_events WHERE who = 11 AND kind = 'shown' GROUP BY 1, 2, 3, 4;
 SELECT * FROM at.log_recommendations(11, 3, columns => '{colour}');
 SELECT * FROM at.log_recommendations(11, 3, columns => '{who}');

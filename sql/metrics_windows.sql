@@ -66,6 +66,8 @@ SELECT recsys.wait_for('mw');
 SELECT * FROM mw.metrics('90 seconds');
 SELECT * FROM mw.metrics('1 month');
 SELECT * FROM mw.metrics('-1 min');
+SELECT * FROM mw.metrics('100000 days', slide => '1 min');
+SELECT * FROM mw.metrics('1 min', until => 'infinity');
 SELECT * FROM mw.metrics('1 min', slide => '2 min');
 SELECT * FROM mw.metrics(slide => '2 min');
 SELECT * FROM mw.metrics('1 min', by => '{placement}');
@@ -151,6 +153,8 @@ SELECT * FROM mw.session_metrics(gap => '-1 min');
 SELECT recsys.alter_source('mw', session_column => 'variant');
 SELECT sessions, users, events, mean_length FROM mw.session_metrics();
 
+-- somebody has dropped a view by hand
+DROP VIEW mw.metrics_by_day;
 SELECT recsys.untrack_metrics('mw');
 SELECT * FROM mw.metrics();
 SELECT recsys.drop_source('mw');

@@ -19,6 +19,7 @@
 
 #include "compat.h"
 #include "metrics/amount.h"
+#include "state/extras.h"
 
 #define MAX_DIGITS 18
 /* A sum stays below this, so that a further value cannot overflow it. */
@@ -69,16 +70,51 @@ parse_plain(const char *text, int length, int digits, AmountValue *value)
 	return true;
 }
 
+static const char *
+skip_digits(const char *at)
+{
+	return at + strspn(at, "0123456789");
+}
+
+/* Digits, a point and an exponent that no type of numbers refuses. */
+static bool
+is_number(const char *text)
+{
+	const char *whole = text + (*text == '-' || *text == '+');
+	const char *at = skip_digits(whole);
+	int			digits = (int) (at - whole);
+	const char *exponent;
+
+	if (*at == '.')
+	{
+		const char *fraction = at + 1;
+
+		at = skip_digits(fraction);
+		digits += (int) (at - fraction);
+	}
+	if (digits == 0)
+		return false;
+	if (*at != 'e' && *at != 'E')
+		return *at == '\0';
+	at++;
+	exponent = at + (*at == '-' || *at == '+');
+	at = skip_digits(exponent);
+	return *at == '\0' && at > exponent && at - exponent <= 3;
+}
+
 bool
 amount_parse(const char *text, int length, Oid type, AmountValue *value)
 {
 	bool		is_float = type == FLOAT4OID || type == FLOAT8OID;
 	int			digits = type == FLOAT4OID ? FLT_DIG : type == FLOAT8OID ? DBL_DIG : MAX_DIGITS;
 
+	/* cut: not the number that stands in the table */
+	if (length >= EXTRA_MAX_TEXT)
+		return false;
 	if (parse_plain(text, length, digits, value))
 		return true;
 	/* a column that was a number once, or none that we know */
-	if (text[strspn(text, "0123456789+-.eE")] != '\0')
+	if (!is_number(text))
 		return false;
 	if (type == FLOAT4OID)
 		value->wide = DatumGetNumeric(DirectFunctionCall1(float4_numeric,

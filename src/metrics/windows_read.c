@@ -45,6 +45,9 @@ typedef struct Question
 	int			by[RECSYS_MAX_DIMENSIONS];	/* dimensions, from 0 */
 } Question;
 
+/* Windows that an event may be in. */
+#define MAX_OVERLAP 10000
+
 /* --------------------------------------------------------------- arguments */
 
 static int64
@@ -53,7 +56,8 @@ length_argument(FunctionCallInfo fcinfo, int argno, const char *name)
 	Interval   *interval = PG_GETARG_INTERVAL_P(argno);
 	int64		length = interval->day * USECS_PER_DAY + interval->time;
 
-	if (interval->month != 0 || length <= 0 || abs(interval->day) > 100000)
+	if (interval->month != 0 || length <= 0 || abs(interval->day) > 100000 ||
+		interval->time > 100000 * USECS_PER_DAY)
 		ereport(ERROR,
 				errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				errmsg("%s %s is no length of windows", name,
@@ -137,6 +141,11 @@ read_range(FunctionCallInfo fcinfo, Question *q)
 
 	q->until = PG_ARGISNULL(ARG_UNTIL) ? DT_NOEND : until;
 	q->from = DT_NOBEGIN;
+	if (TIMESTAMP_NOT_FINITE(until))
+		ereport(ERROR,
+				errcode(ERRCODE_DATETIME_VALUE_OUT_OF_RANGE),
+				errmsg("until is %s", timestamptz_to_str(until)),
+				errhint("Leave it out for all there is up to now."));
 	if (!PG_ARGISNULL(ARG_SINCE))
 		q->from = DatumGetTimestampTz(DirectFunctionCall2(timestamptz_mi_interval,
 														  TimestampTzGetDatum(until),
@@ -172,6 +181,11 @@ read_question(FunctionCallInfo fcinfo, Question *q)
 				errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				errmsg("slide is longer than window_size"),
 				errhint("Windows begin every slide; leave it out for windows that follow one another."));
+	if (q->slide > 0 && q->size / q->slide > MAX_OVERLAP)
+		ereport(ERROR,
+				errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				errmsg("each event would be in %lld windows", (long long) (q->size / q->slide)),
+				errhint("Make slide longer, so that there are at most %d.", MAX_OVERLAP));
 }
 
 /* ------------------------------------------------------------------- query */

@@ -97,6 +97,6 @@ windows_drop_schema(const RecsysSource *source)
 {
 	windows_drop_views(source);
 	catalog_execute_as(source->owner,
-					   psprintf("DROP TABLE %1$s.windows, %1$s.window_orders, %1$s.window_dimensions, %1$s.window_state",
+					   psprintf("DROP TABLE IF EXISTS %1$s.windows, %1$s.window_orders, %1$s.window_dimensions, %1$s.window_state",
 								quote_identifier(NameStr(source->name))));
 }

@@ -228,8 +228,8 @@ windows_drop_views(const RecsysSource *source)
 	char	   *schema = (char *) quote_identifier(NameStr(source->name));
 
 	catalog_execute_as(source->owner,
-					   psprintf("DROP VIEW %1$s.metrics_by_minute, %1$s.metrics_by_hour, %1$s.metrics_by_day,"
+					   psprintf("DROP VIEW IF EXISTS %1$s.metrics_by_minute, %1$s.metrics_by_hour, %1$s.metrics_by_day,"
 								" %1$s.metrics_by_dimension, %1$s.metrics_status", schema));
-	catalog_execute_as(source->owner, psprintf("DROP FUNCTION %s, %s", relation_name(source, "metrics"),
+	catalog_execute_as(source->owner, psprintf("DROP FUNCTION IF EXISTS %s, %s", relation_name(source, "metrics"),
 											   relation_name(source, "session_metrics")));
 }

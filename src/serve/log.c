@@ -10,6 +10,7 @@
  */
 #include "postgres.h"
 
+#include "catalog/pg_collation_d.h"
 #include "catalog/pg_type_d.h"
 #include "executor/spi.h"
 #include "funcapi.h"
@@ -165,6 +166,16 @@ add_extra(Insert *insert, const char *column, bool must_exist)
 						quoted_relation(insert->source->events), quote_identifier(column)));
 }
 
+/* Named before, too: once is enough. */
+static bool
+is_repeated(const Datum *names, const bool *nulls, int at)
+{
+	for (int i = 0; i < at; i++)
+		if (!nulls[i] && DatumGetBool(DirectFunctionCall2Coll(texteq, C_COLLATION_OID, names[i], names[at])))
+			return true;
+	return false;
+}
+
 static void
 add_extras(Insert *insert, FunctionCallInfo fcinfo)
 {
@@ -182,7 +193,7 @@ add_extras(Insert *insert, FunctionCallInfo fcinfo)
 	deconstruct_array(PG_GETARG_ARRAYTYPE_P(ARG_COLUMNS), TEXTOID, -1, false, TYPALIGN_INT,
 					  &names, &nulls, &n);
 	for (int i = 0; i < n; i++)
-		if (!nulls[i])
+		if (!nulls[i] && !is_repeated(names, nulls, i))
 			add_extra(insert, TextDatumGetCString(names[i]), true);
 }
 
