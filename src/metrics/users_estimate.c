@@ -9,6 +9,7 @@
 #include "fmgr.h"
 #include "utils/memutils.h"
 
+#include "compat.h"
 #include "numeric/sketch.h"
 
 PG_FUNCTION_INFO_V1(recsys_users_accum);

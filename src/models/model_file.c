@@ -11,6 +11,7 @@
 #include "port/pg_bswap.h"
 #include "port/pg_crc32c.h"
 
+#include "compat.h"
 #include "models/embedding.h"
 #include "models/model_file.h"
 
@@ -160,7 +161,7 @@ model_file_end(StringInfo out, int items_at, int32 nitems)
 
 /* ------------------------------------------------------------------ reading */
 
-static void pg_attribute_noreturn()
+static pg_noreturn void
 damaged(const char *how)
 {
 	ereport(ERROR,
