@@ -90,8 +90,7 @@ catalog_check_consumer_columns(const RecsysSource *source, List *columns,
 		ereport(NOTICE,
 				(errmsg("%s \"%s\" cannot follow updates and deletes in table \"%s\"",
 						what, name, get_rel_name(source->events)),
-				 errdetail("Its replica identity does not cover the columns that the %s needs, so such changes are counted as unmatched.",
-						   what),
+				 errdetail("Its replica identity does not cover the columns that are needed, so such changes are counted as unmatched."),
 				 errhint("%s", statements.data)));
 	pfree(statements.data);
 }

@@ -110,7 +110,9 @@ trending_check(const RecsysSource *source, const RecsysModel *model)
 				errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				errmsg("source \"%s\" has no event time column, which algorithm \"%s\" with a window needs",
 					   NameStr(source->name), model->algorithm),
-				errhint("Create the source with event_time_column, or use algorithm \"popular\" without a window."));
+				params.trends ?
+				errhint("Create the source with event_time_column.") :
+				errhint("Create the source with event_time_column, or leave out the window."));
 	if (params.trends &&
 		params.windows.length[TREND_LONGER] < 2 * params.windows.length[TREND_RECENT])
 		ereport(ERROR,
