@@ -134,40 +134,15 @@ fold_in(ServeContext *cx, const History *history, Folded *f)
 
 /* --------------------------------------------------------------- answers */
 
-static bool
-admit(void *arg, int32_t row)
-{
-	return candidates_admit(arg, row);
-}
-
 void
 als_recommend(ServeContext *cx, const History *history, Candidates *out)
 {
 	Folded		f;
-	SearchQuery query = {0};
-	SearchHit  *hits;
-	int			nonly;
-	int			n;
 
 	if (!fold_in(cx, history, &f))
 		return;
-	query.vector = f.query;
-	query.k = cx->wanted;
-	query.admit = admit;
-	query.arg = out;
-	query.only = candidates_only(out, &nonly);
-	query.nonly = nonly;
-	hits = vectors_hits(f.vectors, &query);
-	n = vectors_top(f.vectors, &query, hits);
-	for (int i = 0; i < n; i++)
-		candidates_add(out, hits[i].row, hits[i].score + f.constant);
+	vectors_recommend(f.vectors, f.query, f.constant, cx->wanted, out);
 	vectors_close(f.vectors);
-}
-
-static bool
-is_other(void *arg, int32_t row)
-{
-	return row != *(int32 *) arg;
 }
 
 /* By the cosine of the vectors, without biases. */
@@ -175,22 +150,11 @@ int
 als_similar_items(ServeContext *cx, int32 item, int k, ScoredItem *out)
 {
 	Folded		f;
-	History		alone = {.n = 1,.items = &item,.weights = (double[]) {1}};
-	SearchQuery query = {.k = k,.cosine = true,.admit = is_other,.arg = &item};
-	SearchHit  *hits;
-	int			n = 0;
+	int			n;
 
 	if (!open_version(cx, &f))
 		return 0;
-	gather(&f, &alone);
-	if (f.n == 1)
-	{
-		query.vector = f.base;
-		hits = vectors_hits(f.vectors, &query);
-		n = vectors_top(f.vectors, &query, hits);
-		for (int i = 0; i < n; i++)
-			out[i] = (ScoredItem) {hits[i].row, hits[i].score};
-	}
+	n = vectors_similar(f.vectors, item, k, out);
 	vectors_close(f.vectors);
 	return n;
 }

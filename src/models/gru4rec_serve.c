@@ -177,64 +177,27 @@ read_history(ServeContext *cx, const History *history, Encoded *e)
 
 /* --------------------------------------------------------------- answers */
 
-static bool
-admit(void *arg, int32_t row)
-{
-	return candidates_admit(arg, row);
-}
-
 void
 gru4rec_recommend(ServeContext *cx, const History *history, Candidates *out)
 {
 	Encoded		e;
-	SearchQuery query = {0};
-	SearchHit  *hits;
-	int			nonly;
-	int			n;
 
 	if (!read_history(cx, history, &e))
 		return;
-	query.vector = e.h;
-	query.k = cx->wanted;
-	query.admit = admit;
-	query.arg = out;
-	query.only = candidates_only(out, &nonly);
-	query.nonly = nonly;
-	hits = vectors_hits(e.vectors, &query);
-	n = vectors_top(e.vectors, &query, hits);
-	for (int i = 0; i < n; i++)
-		candidates_add(out, hits[i].row, hits[i].score);
+	vectors_recommend(e.vectors, e.h, 0, cx->wanted, out);
 	vectors_close(e.vectors);
-}
-
-static bool
-is_other(void *arg, int32_t row)
-{
-	return row != *(int32 *) arg;
 }
 
 /* By the cosine of the vectors. */
 int
 gru4rec_similar_items(ServeContext *cx, int32 item, int k, ScoredItem *out)
 {
-	SearchQuery query = {.k = k,.cosine = true,.admit = is_other,.arg = &item};
 	Vectors    *vectors = vectors_open(cx);
-	SearchHit  *hits;
-	float	   *vector;
-	int			found;
-	int			n = 0;
+	int			n;
 
 	if (vectors == NULL)
 		return 0;
-	vector = palloc(sizeof(float) * vectors_version(vectors)->dim);
-	if (vectors_gather(vectors, 1, &item, vector, &found) == 1)
-	{
-		query.vector = vector;
-		hits = vectors_hits(vectors, &query);
-		n = vectors_top(vectors, &query, hits);
-		for (int i = 0; i < n; i++)
-			out[i] = (ScoredItem) {hits[i].row, hits[i].score};
-	}
+	n = vectors_similar(vectors, item, k, out);
 	vectors_close(vectors);
 	return n;
 }

@@ -41,6 +41,14 @@ extern SearchHit *vectors_hits(Vectors *v, const SearchQuery *query);
 /* search_top() over all vectors (query->vector, k, cosine, admit, only). */
 extern int	vectors_top(Vectors *v, const SearchQuery *query, SearchHit *hits);
 
+/* Of the items that the candidates admit, those whose product with the query (dim) is
+ * largest, at most "wanted"; scores are the products and "constant". */
+extern void vectors_recommend(Vectors *v, const float *query, double constant,
+							  int wanted, Candidates *out);
+
+/* The k items most like one by the cosine, best first; returns how many. */
+extern int	vectors_similar(Vectors *v, int32 item, int k, ScoredItem *out);
+
 /* Stream worker, outside of a transaction, after the commit of a publish or of a new
  * version: if the model has a segment, bring it up to date. */
 extern void vectors_published(const RecsysSource *source, const RecsysModel *model);
