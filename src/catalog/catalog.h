@@ -14,6 +14,7 @@
 /* The server has a catalog/catalog.h too, and its utils/rel.h includes it. */
 #include_next "catalog/catalog.h"
 #include "access/sdir.h"
+#include "fmgr.h"
 #include "nodes/pg_list.h"
 #include "storage/lockdefs.h"
 #include "datatype/timestamp.h"
@@ -248,5 +249,8 @@ extern void catalog_slot_name(int32 source_id, char *buf);
  */
 extern Oid	catalog_index_on(Oid relid, AttrNumber attnum, AttrNumber time_attnum,
 							 ScanDirection *newest_first);
+
+/* Error unless the argument has a value. */
+extern void catalog_require_argument(FunctionCallInfo fcinfo, int argno, const char *name);
 
 #endif							/* RECSYS_CATALOG_H */

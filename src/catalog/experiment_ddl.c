@@ -52,8 +52,8 @@ enum
 static RecsysSource *
 source_for_change(FunctionCallInfo fcinfo, const char *function)
 {
-	require_argument(fcinfo, 0, "source");
-	require_argument(fcinfo, 1, "experiment");
+	catalog_require_argument(fcinfo, 0, "source");
+	catalog_require_argument(fcinfo, 1, "experiment");
 	return source_from_row(source_row_for_change(function, PG_GETARG_NAME(0),
 												 ShareUpdateExclusiveLock));
 }
@@ -279,10 +279,10 @@ recsys_create_experiment(PG_FUNCTION_ARGS)
 	CatalogRow	row = {0};
 	int			n;
 
-	require_argument(fcinfo, ARG_VARIANTS, "variants");
+	catalog_require_argument(fcinfo, ARG_VARIANTS, "variants");
 	for (int i = 0; i < (int) lengthof(required); i++)
 		if (required[i])
-			require_argument(fcinfo, i, required[i]);
+			catalog_require_argument(fcinfo, i, required[i]);
 	check_experiment_name(source, NameStr(*PG_GETARG_NAME(ARG_EXPERIMENT)));
 	n = check_variants(PG_GETARG_ARRAYTYPE_P(ARG_VARIANTS));
 	if (!PG_ARGISNULL(ARG_SHARES))

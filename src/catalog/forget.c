@@ -75,7 +75,7 @@ clear_events(const RecsysSource *source, const char *key, bool delete_events)
 static RecsysSource *
 source_to_forget(FunctionCallInfo fcinfo, const char *function)
 {
-	require_argument(fcinfo, 0, "source");
+	catalog_require_argument(fcinfo, 0, "source");
 	return source_from_row(source_row_for_change(function, PG_GETARG_NAME(0), AccessShareLock));
 }
 
@@ -85,8 +85,8 @@ recsys_forget_user(PG_FUNCTION_ARGS)
 	RecsysSource *source = source_to_forget(fcinfo, "forget_user");
 	char	   *key;
 
-	require_argument(fcinfo, 1, "user_key");
-	require_argument(fcinfo, 2, "delete_events");
+	catalog_require_argument(fcinfo, 1, "user_key");
+	catalog_require_argument(fcinfo, 2, "delete_events");
 	key = canonical_key(source, &source->user, PG_GETARG_TEXT_PP(1));
 
 	/* once the table is dropped, its events are gone as well */
@@ -103,7 +103,7 @@ recsys_forget_item(PG_FUNCTION_ARGS)
 	RecsysSource *source = source_to_forget(fcinfo, "forget_item");
 	char	   *key;
 
-	require_argument(fcinfo, 1, "item_key");
+	catalog_require_argument(fcinfo, 1, "item_key");
 	key = canonical_key(source, &source->item, PG_GETARG_TEXT_PP(1));
 	message_send(source, MESSAGE_FORGET_ITEM, key, strlen(key), true);
 	PG_RETURN_VOID();

@@ -175,7 +175,6 @@ extern void check_model_unused(const RecsysSource *source, const char *model);
 
 /* --- arguments of SQL functions and their rules (options.c) --------------- */
 extern void begin_change(const char *function);
-extern void require_argument(FunctionCallInfo fcinfo, int argno, const char *name);
 extern void check_new_name(const char *kind, const char *name);
 extern void check_source_name(const char *name);
 extern bool weights_are_null(Jsonb *weights);

@@ -53,7 +53,7 @@ source_for_change(FunctionCallInfo fcinfo, const char *function)
 {
 	RecsysSource *source;
 
-	require_argument(fcinfo, 0, "source");
+	catalog_require_argument(fcinfo, 0, "source");
 	source = source_from_row(source_row_for_change(function, PG_GETARG_NAME(0),
 												   ShareUpdateExclusiveLock));
 	if (!OidIsValid(source->nspid))
@@ -109,7 +109,7 @@ recsys_track_metrics(PG_FUNCTION_ARGS)
 		int			argno = ARGUMENT_OF(column);
 
 		if (arguments[column].required)
-			require_argument(fcinfo, argno, arguments[column].name);
+			catalog_require_argument(fcinfo, argno, arguments[column].name);
 		row.values[column] = PG_GETARG_DATUM(argno);
 		row.nulls[column] = PG_ARGISNULL(argno);
 	}

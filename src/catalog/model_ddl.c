@@ -33,9 +33,9 @@ source_for_change(FunctionCallInfo fcinfo, const char *function, bool of_one_mod
 {
 	RecsysSource *source;
 
-	require_argument(fcinfo, 0, "source");
+	catalog_require_argument(fcinfo, 0, "source");
 	if (of_one_model)
-		require_argument(fcinfo, 1, "model");
+		catalog_require_argument(fcinfo, 1, "model");
 	source = source_from_row(source_row_for_change(function, PG_GETARG_NAME(0),
 												   ShareUpdateExclusiveLock));
 	if (!OidIsValid(source->nspid))
@@ -135,8 +135,8 @@ recsys_create_model(PG_FUNCTION_ARGS)
 	const ModelAlgorithm *algorithm;
 	CatalogRow	row = {0};
 
-	require_argument(fcinfo, 2, "algorithm");
-	require_argument(fcinfo, 3, "params");
+	catalog_require_argument(fcinfo, 2, "algorithm");
+	catalog_require_argument(fcinfo, 3, "params");
 	check_new_name("model", name);
 	if (find_model_row(source, name) != NULL)
 		ereport(ERROR,
@@ -181,7 +181,7 @@ recsys_alter_model(PG_FUNCTION_ARGS)
 	const ModelAlgorithm *algorithm = model_algorithm(model->algorithm);
 	Datum		params;
 
-	require_argument(fcinfo, 2, "params");
+	catalog_require_argument(fcinfo, 2, "params");
 	params = JsonbPGetDatum(params_complete(algorithm->name, algorithm->params,
 											source->explicit_feedback,
 											PG_GETARG_JSONB_P(2), model->params));

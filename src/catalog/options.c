@@ -33,7 +33,7 @@ begin_change(const char *function)
 }
 
 void
-require_argument(FunctionCallInfo fcinfo, int argno, const char *name)
+catalog_require_argument(FunctionCallInfo fcinfo, int argno, const char *name)
 {
 	if (PG_ARGISNULL(argno))
 		ereport(ERROR,

@@ -120,7 +120,7 @@ source_for_change(FunctionCallInfo fcinfo, const char *function)
 {
 	RecsysSource *source;
 
-	require_argument(fcinfo, ARG_SOURCE, "source");
+	catalog_require_argument(fcinfo, ARG_SOURCE, "source");
 	source = source_from_row(source_row_for_change(function, PG_GETARG_NAME(ARG_SOURCE),
 												   ShareUpdateExclusiveLock));
 	if (!OidIsValid(source->nspid))
@@ -197,9 +197,9 @@ recsys_track_quality(PG_FUNCTION_ARGS)
 	CatalogRow *old = find_row(source, NULL);
 	CatalogRow	row = {0};
 
-	require_argument(fcinfo, ARG_SAMPLE, "sample");
-	require_argument(fcinfo, ARG_K, "k");
-	require_argument(fcinfo, ARG_PER_MINUTE, "per_minute");
+	catalog_require_argument(fcinfo, ARG_SAMPLE, "sample");
+	catalog_require_argument(fcinfo, ARG_K, "k");
+	catalog_require_argument(fcinfo, ARG_PER_MINUTE, "per_minute");
 	check_arguments(fcinfo, source);
 	if (old != NULL)
 		row.tid = old->tid;

@@ -124,7 +124,7 @@ recsys_alter_source(PG_FUNCTION_ARGS)
 	bool		rebuild;
 	bool		new_half_life;
 
-	require_argument(fcinfo, ARG_SOURCE, "source");
+	catalog_require_argument(fcinfo, ARG_SOURCE, "source");
 	row = source_row_for_change("alter_source", PG_GETARG_NAME(ARG_SOURCE),
 								ShareUpdateExclusiveLock);
 	rebuild = change_weights(fcinfo, row);
@@ -160,7 +160,7 @@ set_paused(const char *function, Name name, bool paused)
 Datum
 recsys_pause(PG_FUNCTION_ARGS)
 {
-	require_argument(fcinfo, 0, "source");
+	catalog_require_argument(fcinfo, 0, "source");
 	set_paused("pause", PG_GETARG_NAME(0), true);
 	PG_RETURN_VOID();
 }
@@ -168,7 +168,7 @@ recsys_pause(PG_FUNCTION_ARGS)
 Datum
 recsys_resume(PG_FUNCTION_ARGS)
 {
-	require_argument(fcinfo, 0, "source");
+	catalog_require_argument(fcinfo, 0, "source");
 	set_paused("resume", PG_GETARG_NAME(0), false);
 	PG_RETURN_VOID();
 }
@@ -178,7 +178,7 @@ recsys_resync(PG_FUNCTION_ARGS)
 {
 	CatalogRow *row;
 
-	require_argument(fcinfo, 0, "source");
+	catalog_require_argument(fcinfo, 0, "source");
 	row = source_row_for_change("resync", PG_GETARG_NAME(0), ShareUpdateExclusiveLock);
 	request_resync(row);
 	store_update("source", row);

@@ -61,13 +61,13 @@ copy_argument(FunctionCallInfo fcinfo, int argno, CatalogRow *row, int column)
 static void
 check_arguments(FunctionCallInfo fcinfo)
 {
-	require_argument(fcinfo, ARG_SOURCE, "source");
-	require_argument(fcinfo, ARG_EVENTS, "events");
-	require_argument(fcinfo, ARG_USER_COLUMN, "user_column");
-	require_argument(fcinfo, ARG_ITEM_COLUMN, "item_column");
-	require_argument(fcinfo, ARG_FEEDBACK, "feedback");
-	require_argument(fcinfo, ARG_HISTORY_LIMIT, "history_limit");
-	require_argument(fcinfo, ARG_ACCEPT_RLS, "accept_row_level_security");
+	catalog_require_argument(fcinfo, ARG_SOURCE, "source");
+	catalog_require_argument(fcinfo, ARG_EVENTS, "events");
+	catalog_require_argument(fcinfo, ARG_USER_COLUMN, "user_column");
+	catalog_require_argument(fcinfo, ARG_ITEM_COLUMN, "item_column");
+	catalog_require_argument(fcinfo, ARG_FEEDBACK, "feedback");
+	catalog_require_argument(fcinfo, ARG_HISTORY_LIMIT, "history_limit");
+	catalog_require_argument(fcinfo, ARG_ACCEPT_RLS, "accept_row_level_security");
 }
 
 static Datum

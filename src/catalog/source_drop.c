@@ -20,7 +20,7 @@ recsys_drop_source(PG_FUNCTION_ARGS)
 {
 	RecsysSource *source;
 
-	require_argument(fcinfo, 0, "source");
+	catalog_require_argument(fcinfo, 0, "source");
 	source = source_from_row(source_row_for_change("drop_source", PG_GETARG_NAME(0),
 												   AccessExclusiveLock));
 	catalog_execute_as(BOOTSTRAP_SUPERUSERID,

@@ -88,11 +88,7 @@ recsys_variant(PG_FUNCTION_ARGS)
 	int			variant;
 	Datum		result = 0;
 
-	if (PG_ARGISNULL(0))
-		ereport(ERROR,
-				errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				errmsg("argument \"experiment\" must not be null"),
-				errhint("Give it a value."));
+	catalog_require_argument(fcinfo, 0, "experiment");
 	serve_begin(&call, fcinfo);
 	experiment = catalog_experiment(call.source, NameStr(*PG_GETARG_NAME(0)), false);
 	variant = variant_of(&call, experiment, 1);

@@ -103,11 +103,8 @@ recsys_train(PG_FUNCTION_ARGS)
 	RecsysModel *model;
 	XLogRecPtr	target;
 
-	for (int i = 0; i < 2; i++)
-		if (PG_ARGISNULL(i))
-			ereport(ERROR,
-					(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-					 errmsg("%s must not be null", i == 0 ? "source" : "model")));
+	catalog_require_argument(fcinfo, 0, "source");
+	catalog_require_argument(fcinfo, 1, "model");
 	source_name = NameStr(*PG_GETARG_NAME(0));
 	model_name = NameStr(*PG_GETARG_NAME(1));
 	source = catalog_source_by_name(source_name, false);

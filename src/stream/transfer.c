@@ -42,11 +42,8 @@ model_argument(FunctionCallInfo fcinfo, RecsysSource **source)
 {
 	RecsysModel *model;
 
-	for (int i = 0; i < 2; i++)
-		if (PG_ARGISNULL(i))
-			ereport(ERROR,
-					errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-					errmsg("%s must not be null", i == 0 ? "source" : "model"));
+	catalog_require_argument(fcinfo, 0, "source");
+	catalog_require_argument(fcinfo, 1, "model");
 	*source = catalog_source_by_name(NameStr(*PG_GETARG_NAME(0)), false);
 	catalog_check_owner(*source);
 	model = catalog_model(*source, NameStr(*PG_GETARG_NAME(1)));
@@ -228,10 +225,7 @@ recsys_import_model(PG_FUNCTION_ARGS)
 	ModelFileHead head;
 	int32		imported;
 
-	if (PG_ARGISNULL(2))
-		ereport(ERROR,
-				errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				errmsg("data must not be null"));
+	catalog_require_argument(fcinfo, 2, "data");
 	check_can_import(model);
 	data = PG_GETARG_BYTEA_P(2);
 	model_file_open(&reader, VARDATA(data), VARSIZE(data) - VARHDRSZ, &head);

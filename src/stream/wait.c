@@ -428,10 +428,7 @@ recsys_wait_for(PG_FUNCTION_ARGS)
 	Wait		w;
 	TimestampTz deadline;
 
-	if (PG_ARGISNULL(0))
-		ereport(ERROR,
-				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("source must not be null")));
+	catalog_require_argument(fcinfo, 0, "source");
 	deadline = PG_ARGISNULL(2) ? DT_NOEND : deadline_after(PG_GETARG_INTERVAL_P(2));
 
 	memset(&w, 0, sizeof(w));

@@ -177,7 +177,7 @@ like(ask(q{SELECT recsys.train('shop', 'near')}),
 	qr/model "near" is not trained: algorithm "item_knn".*HINT:  recsys.wait_for\(\)/s, 'of another algorithm');
 like(ask(q{SELECT recsys.train('shop', 'none')}), qr/model "none" of source "shop" does not exist/, 'of no model');
 like(ask(q{SELECT recsys.train('none', 'taste')}), qr/source "none" does not exist/, 'of no source');
-like(ask(q{SELECT recsys.train('shop', NULL)}), qr/model must not be null/, 'of null');
+like(ask(q{SELECT recsys.train('shop', NULL)}), qr/argument "model" must not be null/, 'of null');
 like(ask(q{SELECT recsys.train('void', 'taste')}),
 	qr/source "void" has no interactions to train on.*HINT:/s, 'of an empty source');
 like(ask(q{BEGIN; SELECT recsys.create_model('shop', 'late', 'als'); SELECT recsys.train('shop', 'late');}),
